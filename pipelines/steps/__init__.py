@@ -1,0 +1,1 @@
+"""Plain typed functions, one step a file; they know no kfp."""

@@ -1,0 +1,237 @@
+"""Encoded audio → 16 kHz float32 blocks, with PyAV.
+
+Decoding is lazy and every limit is counted on decoded samples, never trusted from a header, so memory
+stays bounded whatever the file claims.
+"""
+
+import io
+import struct
+from collections.abc import Iterator
+from itertools import chain
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.container import InputContainer
+
+from predictor.engine.errors import AudioTooLarge, AudioTooLong, InvalidAudio
+from predictor.engine.types import SAMPLE_RATE, Samples, Waveform
+
+DEMUXERS = (
+    "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,caf,eac3,flac,gsm,matroska,mov,mp3,mpeg,mpegts,ogg,"
+    "oma,tta,voc,w64,wav,wv"
+)
+"""Containers that hold audio itself. Playlists and other formats that open further files are left out."""
+
+MAX_CHANNELS = 8
+MAX_PEAK = 2.0
+"""Largest magnitude taken in a float waveform: room for overshoot, not for 16-bit integers."""
+
+MAX_DAMAGED_SHARE = 0.1
+"""Share of packets that may fail to decode before the whole file counts as damaged."""
+
+TRUNCATED_SHARE = 0.95
+"""A file that holds less than this share of the length it declares is truncated."""
+
+UNKNOWN_LENGTH = 0x7FFFFF00
+"""WAV data sizes from here on are placeholders of encoders that write to a pipe."""
+
+
+def check_size(data: bytes, max_bytes: int) -> None:
+    """Raises:
+    InvalidAudio: no bytes at all.
+    AudioTooLarge: more than ``max_bytes`` bytes.
+    """
+    if not data:
+        raise InvalidAudio("audio: empty, 0 bytes")
+    if len(data) > max_bytes:
+        raise AudioTooLarge(f"audio: {len(data)} bytes, the limit is {max_bytes} bytes")
+
+
+def decode(data: bytes, max_seconds: float, split: bool = False) -> Iterator[Samples]:
+    """Decode a file of any container in ``DEMUXERS`` and any codec FFmpeg knows.
+
+    Args:
+        data: the whole file.
+        max_seconds: longest audio taken.
+        split: keep the channels apart instead of averaging them.
+
+    Yields:
+        float32 [n_channels, n_samples] at 16 kHz; n_channels is 1 unless ``split``.
+
+    Raises:
+        InvalidAudio: not audio, damaged, truncated, or without a sample.
+        AudioTooLong: more than ``max_seconds`` decoded.
+    """
+    try:
+        container = av.open(
+            io.BytesIO(data),
+            mode="r",
+            metadata_errors="replace",
+            options={"format_whitelist": DEMUXERS, "protocol_whitelist": ""},
+        )
+    except (av.FFmpegError, ValueError) as error:
+        raise InvalidAudio("audio: not in a known audio format, or damaged at its start") from error
+    with container:
+        if not container.streams.audio:
+            raise InvalidAudio("audio: the file holds no audio stream")
+        frames = _frames(container, _declared_seconds(data, container))
+        yield from _resampled(frames, max_seconds, split)
+
+
+def from_waveform(waveform: Waveform, max_seconds: float) -> Iterator[Samples]:
+    """A waveform at any rate → float32 [1, n_samples] blocks at 16 kHz.
+
+    Raises:
+        InvalidAudio: empty, not one-dimensional, not finite, far outside [-1, 1], or a senseless rate.
+        AudioTooLong: longer than ``max_seconds``.
+    """
+    samples, rate = waveform.samples, waveform.sample_rate
+    if samples.ndim != 1:
+        raise InvalidAudio(f"waveform: must have 1 dimension, not {samples.ndim}")
+    if not samples.size:
+        raise InvalidAudio("waveform: empty, 0 samples")
+    if not 1_000 <= rate <= 768_000:
+        raise InvalidAudio(f"sample_rate: must be 1000 to 768000 Hz, not {rate}")
+    if len(samples) > max_seconds * rate:
+        raise _too_long(max_seconds)
+    if not np.isfinite(samples).all():
+        raise InvalidAudio("waveform: holds values that are not finite")
+    peak = float(np.abs(samples).max())
+    if peak > MAX_PEAK:
+        raise InvalidAudio(
+            f"waveform: samples must be in [-1, 1], the largest magnitude is {peak:g}"
+        )
+    samples = np.ascontiguousarray(samples, dtype=np.float32)
+    if rate == SAMPLE_RATE:
+        yield samples[None, :]
+        return
+    frame = AudioFrame.from_ndarray(samples[None, :], format="fltp", layout="mono")
+    frame.sample_rate = rate
+    yield from _resampled(iter([frame]), max_seconds, split=False)
+
+
+def _frames(container: InputContainer, declared: float | None) -> Iterator[AudioFrame]:
+    """Decoded frames of the first audio stream; a few damaged packets are skipped, as players do."""
+    stream = container.streams.audio[0]
+    packets = damaged = 0
+    seconds = 0.0
+    last_damaged = False
+    demuxed = container.demux(stream)
+    while True:
+        try:
+            packet = next(demuxed)
+        except StopIteration:
+            break
+        except av.FFmpegError as error:
+            raise InvalidAudio("audio: damaged or truncated") from error
+        packets += 1
+        try:
+            frames = packet.decode()
+            last_damaged = False
+        except av.EOFError:
+            break
+        except av.FFmpegError:
+            damaged += 1
+            last_damaged = True
+            continue
+        for frame in frames:
+            seconds += frame.samples / frame.sample_rate
+            yield frame
+    if not seconds and not damaged:
+        raise InvalidAudio("audio: holds no samples")
+    if damaged > MAX_DAMAGED_SHARE * packets or not seconds:
+        raise InvalidAudio(f"audio: damaged, {damaged} of {packets} packets cannot be decoded")
+    if last_damaged:
+        raise InvalidAudio("audio: truncated, its last packet is incomplete")
+    if declared is not None and seconds < TRUNCATED_SHARE * declared - 0.1:
+        raise InvalidAudio(
+            f"audio: truncated, it declares {declared:.2f} s and holds {seconds:.2f} s"
+        )
+
+
+def _resampled(frames: Iterator[AudioFrame], max_seconds: float, split: bool) -> Iterator[Samples]:
+    resampler: AudioResampler | None = None
+    n_channels = 0
+    n_samples = 0
+    # The trailing None flushes the resampler.
+    for frame in chain(frames, (None,)):
+        if resampler is None:
+            if frame is None:
+                raise InvalidAudio("audio: holds no samples")
+            n_channels = len(frame.layout.channels)
+            if n_channels > MAX_CHANNELS:
+                raise InvalidAudio(f"audio: {n_channels} channels, the limit is {MAX_CHANNELS}")
+            resampler = AudioResampler(format="fltp", layout=frame.layout, rate=SAMPLE_RATE)
+        if frame is not None:
+            # Timestamps are of no use here, and a gap in them must not add or drop samples.
+            frame.pts = None
+        try:
+            resampled = resampler.resample(frame)
+        except (av.FFmpegError, ValueError) as error:
+            raise InvalidAudio(
+                "audio: its sample format or channel count changes in the middle"
+            ) from error
+        for out in resampled:
+            block: Samples = out.to_ndarray().astype(np.float32, copy=False)
+            n_samples += block.shape[1]
+            if n_samples > max_seconds * SAMPLE_RATE:
+                raise _too_long(max_seconds)
+            if block.shape[1]:
+                # A float codec may carry NaN, which would poison the whole network batch.
+                block = np.nan_to_num(block, nan=0.0, posinf=1.0, neginf=-1.0)
+                yield block if split else block.mean(axis=0, keepdims=True)
+    if not n_samples:
+        raise InvalidAudio("audio: holds no samples")
+
+
+def _too_long(max_seconds: float) -> AudioTooLong:
+    return AudioTooLong(f"audio: longer than the limit of {max_seconds:g} seconds")
+
+
+def _declared_seconds(data: bytes, container: InputContainer) -> float | None:
+    """The length a file promises, where its format states one exactly; None elsewhere.
+
+    Raises:
+        InvalidAudio: an Ogg file that stops within a page.
+    """
+    name = container.format.name
+    if name == "wav":
+        return _wav_seconds(data)
+    if name == "ogg":
+        _check_last_ogg_page(data)
+        return None
+    exact = name == "flac" or name.startswith(("mov", "matroska"))
+    # Without a Xing or Info header an MP3's length is a guess from its first frames' bit rate.
+    if name == "mp3":
+        exact = b"Xing" in data[:8192] or b"Info" in data[:8192]
+    if not exact or container.duration is None:
+        return None
+    return float(container.duration) / av.time_base
+
+
+def _wav_seconds(data: bytes) -> float | None:
+    """Seconds declared by a RIFF header; None where the size is a placeholder or absent."""
+    position = 12
+    bytes_per_second = 0
+    while position + 8 <= len(data):
+        chunk, size = struct.unpack_from("<4sI", data, position)
+        if chunk == b"fmt " and position + 20 <= len(data):
+            bytes_per_second = struct.unpack_from("<I", data, position + 16)[0]
+        if chunk == b"data":
+            known = bytes_per_second and 0 < size < UNKNOWN_LENGTH
+            return size / bytes_per_second if known else None
+        position += 8 + size + size % 2
+    return None
+
+
+def _check_last_ogg_page(data: bytes) -> None:
+    start = data.rfind(b"OggS")
+    header_end = start + 27
+    if header_end > len(data):
+        raise InvalidAudio("audio: truncated within an Ogg page")
+    n_segments = data[header_end - 1]
+    sizes = data[header_end : header_end + n_segments]
+    if len(sizes) < n_segments or header_end + n_segments + sum(sizes) > len(data):
+        raise InvalidAudio("audio: truncated within an Ogg page")

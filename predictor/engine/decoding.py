@@ -1,0 +1,180 @@
+"""Encoder output → tokens with frames and confidences, and the three tags with probabilities.
+
+Decoding is greedy CTC (Graves et al. 2006): the best token of each frame, repeats collapsed, blanks
+dropped. The argmax of logits equals that of their softmax, so the softmax over the vocabulary is taken
+only on the few frames that emit a token.
+"""
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+
+import torch
+from torch import Tensor, nn
+
+from predictor.engine.encoder import N_QUERIES
+from predictor.engine.tokenizer import BLANK_ID, Tokenizer
+from predictor.engine.types import Tag
+
+LANGUAGE_FRAME, EMOTION_FRAME, EVENT_FRAME = 0, 1, 2
+
+CHUNK_FRAMES = 512
+"""Frames projected to the vocabulary at a time: 25,055 logits a frame are 51 MB a chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """One emitted token.
+
+    Attributes:
+        id: vocabulary id.
+        start: first frame of its run on the best path, counted from the clip's first speech frame.
+        end: the frame after its run.
+        confidence: mean softmax probability over the run, in [0, 1].
+    """
+
+    id: int
+    start: int
+    end: int
+    confidence: float
+
+    @property
+    def middle(self) -> float:
+        return (self.start + self.end) / 2
+
+    def shifted(self, frames: int) -> "Token":
+        return replace(self, start=self.start + frames, end=self.end + frames)
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """The three tags of one clip, each with its full distribution."""
+
+    language: Tag
+    emotion: Tag
+    event: Tag
+
+
+def best_path(head: nn.Module, encoded: Tensor) -> Tensor:
+    """``encoded`` float [frames, size] → int64 [frames], the best token of each frame."""
+    chunks = [head(chunk).argmax(dim=-1) for chunk in torch.split(encoded, CHUNK_FRAMES)]
+    return torch.cat(chunks)
+
+
+def collapse(path: Sequence[int]) -> list[tuple[int, int, int]]:
+    """Best path → (token id, first frame, frame after the last) of each run that is not blank."""
+    runs: list[tuple[int, int, int]] = []
+    start = 0
+    for frame in range(1, len(path) + 1):
+        if frame == len(path) or path[frame] != path[start]:
+            if path[start] != BLANK_ID:
+                runs.append((path[start], start, frame))
+            start = frame
+    return runs
+
+
+def decode_tokens(head: nn.Module, encoded: Tensor) -> list[Token]:
+    """Speech frames of one clip, float [frames, size] → its tokens."""
+    path = best_path(head, encoded)
+    runs = collapse(path.tolist())
+    if not runs:
+        return []
+    frames = (path != BLANK_ID).nonzero()[:, 0]
+    log_probabilities = []
+    for rows in torch.split(frames, CHUNK_FRAMES):
+        logits = head(encoded[rows]).float()
+        log_probabilities.append(logits.amax(dim=-1) - logits.logsumexp(dim=-1))
+    probabilities = torch.cat(log_probabilities).exp().tolist()
+    tokens = []
+    position = 0
+    for token_id, start, end in runs:
+        run = probabilities[position : position + end - start]
+        position += end - start
+        tokens.append(Token(token_id, start, end, sum(run) / len(run)))
+    return tokens
+
+
+def decode_tags(
+    head: nn.Module,
+    encoded: Tensor,
+    tokenizer: Tokenizer,
+    languages: Collection[str],
+    excluded_emotions: Collection[str] = (),
+) -> Tags:
+    """The tags of one clip.
+
+    Args:
+        head: the vocabulary layer.
+        encoded: float [4 + frames, size]; only the four query frames are used.
+        tokenizer: gives the ids of the labels.
+        languages: language labels to choose among.
+        excluded_emotions: emotion labels never to choose.
+    """
+    logits = head(encoded[:N_QUERIES]).float()
+    emotions = {k: v for k, v in tokenizer.emotions.items() if k not in excluded_emotions}
+    return Tags(
+        _choose(logits[LANGUAGE_FRAME], {label: tokenizer.languages[label] for label in languages}),
+        _choose(logits[EMOTION_FRAME], emotions),
+        _choose(logits[EVENT_FRAME], tokenizer.events),
+    )
+
+
+def _choose(logits: Tensor, labels: Mapping[str, int]) -> Tag:
+    """Softmax of one frame's logits [vocab] over the labels' ids."""
+    ids = torch.tensor(list(labels.values()), device=logits.device)
+    probabilities = dict(zip(labels, logits[ids].softmax(dim=0).tolist(), strict=True))
+    label = max(probabilities, key=probabilities.__getitem__)
+    return Tag(label, probabilities[label], probabilities)
+
+
+def join(
+    left: Sequence[Token],
+    right: Sequence[Token],
+    start: int,
+    end: int,
+    starts_word: Callable[[int], bool],
+) -> tuple[list[Token], list[Token]]:
+    """Share the tokens of two overlapping windows out between them.
+
+    Both windows heard frames ``start`` to ``end``. Their tokens there are aligned, and the seam is put
+    behind the agreeing token nearest the middle, before a new word where there is one, so that no
+    token is lost or doubled. Where they agree on nothing, each window keeps its own half.
+
+    Args:
+        left: tokens of the earlier window.
+        right: tokens of the later window, frames counted as ``left``'s are.
+        start: first shared frame.
+        end: frame after the last shared one.
+        starts_word: whether a token id begins a new word.
+
+    Returns:
+        What the left window keeps, and what the right window keeps.
+    """
+    middle = (start + end) / 2
+    left_shared = [index for index, token in enumerate(left) if token.end > start]
+    right_shared = [index for index, token in enumerate(right) if token.start < end]
+    matcher = SequenceMatcher(
+        None,
+        [left[index].id for index in left_shared],
+        [right[index].id for index in right_shared],
+        autojunk=False,
+    )
+    agreeing = [
+        (left_shared[block.a + offset], right_shared[block.b + offset])
+        for block in matcher.get_matching_blocks()
+        for offset in range(block.size)
+    ]
+
+    def whole_word(right_at: int) -> bool:
+        return right_at + 1 == len(right) or starts_word(right[right_at + 1].id)
+
+    if agreeing:
+        at, right_at = min(
+            agreeing,
+            key=lambda pair: (not whole_word(pair[1]), abs(left[pair[0]].middle - middle)),
+        )
+        return list(left[: at + 1]), list(right[right_at + 1 :])
+    return (
+        [token for token in left if token.middle < middle],
+        [token for token in right if token.middle >= middle],
+    )

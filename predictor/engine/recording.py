@@ -1,0 +1,117 @@
+"""One audio as a stream of clips for the network: decoded and cut as they are asked for."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from predictor.engine.segment import OverlapSegmenter, Segmenter, Span, VadSegmenter
+from predictor.engine.types import SAMPLE_RATE, Samples, StageTimes, TranscribeOptions
+
+BLOCK_SAMPLES = SAMPLE_RATE
+"""Decoded audio is handed to the segmenter a second at a time: codecs give 20 ms pieces."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One piece of audio for the network.
+
+    Attributes:
+        span: where it lies and its samples, float32 [n_samples], 16 kHz.
+        options: what its caller wants.
+        channel: index of the channel; None when channels are mixed.
+    """
+
+    span: Span
+    options: TranscribeOptions
+    channel: int | None = None
+
+    @property
+    def duration(self) -> float:
+        return len(self.span.samples) / SAMPLE_RATE
+
+
+class Recording(Iterator[Clip]):
+    """The clips of one audio, decoded and cut as they are asked for.
+
+    Attributes:
+        options: what the caller wants.
+        duration: seconds decoded so far; the audio's length once exhausted.
+        times: seconds spent decoding and segmenting so far.
+    """
+
+    def __init__(self, blocks: Iterator[Samples], options: TranscribeOptions) -> None:
+        self.options = options
+        self._n_samples = 0
+        self._decode_seconds = 0.0
+        self._segment_seconds = 0.0
+        self._blocks = blocks
+        self._clips = self._cut()
+
+    @property
+    def duration(self) -> float:
+        return self._n_samples / SAMPLE_RATE
+
+    @property
+    def times(self) -> StageTimes:
+        return StageTimes(decode=self._decode_seconds, segment=self._segment_seconds)
+
+    def __next__(self) -> Clip:
+        return next(self._clips)
+
+    def _cut(self) -> Iterator[Clip]:
+        split = self.options.channels == "split"
+        segmenters: list[Segmenter] = []
+        for block in self._merged_blocks():
+            if not segmenters:
+                segmenters = [
+                    OverlapSegmenter() if self.options.segmentation == "overlap" else VadSegmenter()
+                    for _ in block
+                ]
+            for channel, segmenter in enumerate(segmenters):
+                yield from self._cut_channel(segmenter, block[channel], channel if split else None)
+        for channel, segmenter in enumerate(segmenters):
+            yield from self._cut_channel(segmenter, None, channel if split else None)
+
+    def _cut_channel(
+        self, segmenter: Segmenter, block: Samples | None, channel: int | None
+    ) -> Iterator[Clip]:
+        started = time.perf_counter()
+        spans = segmenter.flush() if block is None else segmenter.push(block)
+        self._segment_seconds += time.perf_counter() - started
+        for span in spans:
+            if not span.silent:
+                yield Clip(span, self.options, channel)
+
+    def _merged_blocks(self) -> Iterator[Samples]:
+        """Decoder output [n_channels, n_samples] in pieces of at least BLOCK_SAMPLES."""
+        pending: list[Samples] = []
+        n_pending = 0
+        while True:
+            started = time.perf_counter()
+            block = next(self._blocks, None)
+            self._decode_seconds += time.perf_counter() - started
+            if block is not None:
+                pending.append(block)
+                n_pending += block.shape[1]
+                self._n_samples += block.shape[1]
+            if pending and (block is None or n_pending >= BLOCK_SAMPLES):
+                yield np.concatenate(pending, axis=1)
+                pending, n_pending = [], 0
+            if block is None:
+                return
+
+
+def batches(recording: Recording, max_seconds: float) -> Iterator[list[Clip]]:
+    """Clips in order, as many at a time as fit ``max_seconds`` once padded to the longest."""
+    batch: list[Clip] = []
+    longest = 0.0
+    for clip in recording:
+        longest = max(longest, clip.duration)
+        if batch and longest * (len(batch) + 1) > max_seconds:
+            yield batch
+            batch, longest = [], clip.duration
+        batch.append(clip)
+    if batch:
+        yield batch

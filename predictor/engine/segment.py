@@ -1,0 +1,204 @@
+"""Long audio → spans that fit the network.
+
+Attention is quadratic in length (SenseVoice#7: five minutes in one piece fill a 32 GB GPU), so audio
+longer than one span is cut: at silences found by voice activity detection (Silero VAD), or into
+overlapping windows whose token paths are joined later. Segmenters are fed blocks and hold at most a
+little more than one span, whatever the file's length.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from predictor.engine.types import SAMPLE_RATE, Samples
+
+SPAN_SECONDS = 30.0
+"""Longest piece given to the network; SenseVoice was trained on utterances up to this length."""
+
+OVERLAP_SECONDS = 4.02
+"""What neighbouring windows share: longer than any word, so that each word is whole in one of them, and
+such that windows start whole 60 ms frames apart."""
+
+SILENCE_PEAK = 1e-4
+"""Peak below which a span is silence (-80 dBFS, three steps of 16-bit audio)."""
+
+VAD_WINDOW = 512
+"""Samples the detector judges at a time at 16 kHz; fixed by the model."""
+
+MIN_PAUSE_MS = 400
+"""Shortest silence that ends a span: within a sentence speakers rarely pause longer."""
+
+PAD_MS = 100
+"""Kept on both sides of detected speech, for soft onsets and endings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A piece of one channel.
+
+    Attributes:
+        start: index of the first sample in the recording.
+        samples: float32 [n_samples], 16 kHz.
+        speech: False where the detector heard no voice: the piece is judged for its event only.
+    """
+
+    start: int
+    samples: Samples
+    speech: bool = True
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.samples)
+
+    @property
+    def silent(self) -> bool:
+        return not self.samples.size or float(np.abs(self.samples).max()) < SILENCE_PEAK
+
+
+class Segmenter(Protocol):
+    """Takes blocks float32 [n_samples] in order; gives spans as they become certain."""
+
+    def push(self, block: Samples) -> list[Span]: ...
+
+    def flush(self) -> list[Span]: ...
+
+
+class OverlapSegmenter:
+    """Windows of ``span_seconds``, each sharing ``overlap_seconds`` with the one before it."""
+
+    def __init__(
+        self, span_seconds: float = SPAN_SECONDS, overlap_seconds: float = OVERLAP_SECONDS
+    ) -> None:
+        self._size = round(span_seconds * SAMPLE_RATE)
+        self._step = self._size - round(overlap_seconds * SAMPLE_RATE)
+        self._buffer = np.zeros(0, np.float32)
+        self._start = 0
+
+    def push(self, block: Samples) -> list[Span]:
+        self._buffer = np.concatenate([self._buffer, block])
+        spans = []
+        # Strictly longer: the last window then always holds something the one before it lacks.
+        while len(self._buffer) > self._size:
+            spans.append(Span(self._start, self._buffer[: self._size]))
+            self._buffer = self._buffer[self._step :]
+            self._start += self._step
+        return spans
+
+    def flush(self) -> list[Span]:
+        return [Span(self._start, self._buffer)] if self._buffer.size else []
+
+
+class VadSegmenter:
+    """Spans of speech between pauses; audio that fits one span is kept whole and unjudged.
+
+    Speech without a pause for a whole span is cut at the quietest place of its last third.
+    """
+
+    def __init__(self, span_seconds: float = SPAN_SECONDS) -> None:
+        self._size = round(span_seconds * SAMPLE_RATE)
+        self._buffer = np.zeros(0, np.float32)
+        self._offset = 0
+        self._judged = 0
+        self._speech_start: int | None = None
+        self._last_end = 0
+        self._found = False
+        self._head: Samples | None = None
+        self._detector: Any = None
+
+    def push(self, block: Samples) -> list[Span]:
+        self._buffer = np.concatenate([self._buffer, block])
+        if self._detector is None:
+            if len(self._buffer) <= self._size:
+                return []
+            self._detector = load_detector()
+            self._head = self._buffer[: self._size]
+        spans = []
+        with one_torch_thread():
+            while self._offset + len(self._buffer) - self._judged >= VAD_WINDOW:
+                spans += self._judge_window()
+        self._forget()
+        return spans
+
+    def flush(self) -> list[Span]:
+        if self._detector is None:
+            return [Span(0, self._buffer)] if self._buffer.size else []
+        end = self._offset + len(self._buffer)
+        if self._speech_start is not None:
+            return [self._cut(end)]
+        if not self._found and self._head is not None:
+            return [Span(0, self._head, speech=False)]
+        return []
+
+    def _judge_window(self) -> list[Span]:
+        at = self._judged - self._offset
+        event = self._detector(torch.from_numpy(self._buffer[at : at + VAD_WINDOW]))
+        self._judged += VAD_WINDOW
+        if event and "start" in event:
+            self._speech_start = max(int(event["start"]), self._last_end)
+            self._found, self._head = True, None
+        elif event and self._speech_start is not None:
+            return [self._cut(min(int(event["end"]), self._judged))]
+        start = self._speech_start
+        if start is not None and self._judged - start >= self._size:
+            span = self._cut(self._quietest(start + self._size * 2 // 3, self._judged))
+            self._speech_start = span.end
+            return [span]
+        return []
+
+    def _cut(self, end: int) -> Span:
+        start = self._speech_start or 0
+        self._speech_start = None
+        self._last_end = end
+        return Span(start, self._buffer[start - self._offset : end - self._offset].copy())
+
+    def _quietest(self, start: int, end: int) -> int:
+        """Middle of the window with the least energy between two sample indices."""
+        region = self._buffer[start - self._offset : end - self._offset]
+        whole = len(region) // VAD_WINDOW
+        energy = np.square(region[: whole * VAD_WINDOW]).reshape(whole, VAD_WINDOW).sum(axis=1)
+        return start + int(energy.argmin()) * VAD_WINDOW + VAD_WINDOW // 2
+
+    def _forget(self) -> None:
+        """Drop samples that no later span can hold; a start is reported up to one pad back."""
+        pad = PAD_MS * SAMPLE_RATE // 1000 + 2 * VAD_WINDOW
+        keep = self._judged - pad if self._speech_start is None else self._speech_start
+        keep = max(keep, self._offset)
+        self._buffer = self._buffer[keep - self._offset :]
+        self._offset = keep
+
+
+@contextmanager
+def one_torch_thread() -> Iterator[None]:
+    """Run this thread's torch operations on one core.
+
+    The detector's operations are so small that waking further threads costs more than it saves, and
+    on a busy machine a hundred times more.
+    """
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(n_threads)
+
+
+def load_detector() -> Any:
+    """A fresh Silero VAD stream: call it with float32 [512] → None, {'start': i} or {'end': i}.
+
+    The model carries state, so every stream has its own (2 MB, loaded in tens of milliseconds).
+    """
+    # Importing silero_vad sets the number of torch threads, too.
+    with one_torch_thread():
+        from silero_vad import VADIterator, load_silero_vad
+
+        model = load_silero_vad()
+    return VADIterator(
+        model,
+        sampling_rate=SAMPLE_RATE,
+        min_silence_duration_ms=MIN_PAUSE_MS,
+        speech_pad_ms=PAD_MS,
+    )
