@@ -14,6 +14,7 @@ from predictor.engine.types import (
     Tag,
     TranscribeOptions,
     Transcript,
+    Word,
 )
 
 HALF_WINDOW_SECONDS = 0.0125
@@ -118,6 +119,16 @@ def _segment(
     hypothesis: Hypothesis, options: TranscribeOptions, tokenizer: Tokenizer, frame_seconds: float
 ) -> Segment:
     tokens = hypothesis.tokens if hypothesis.speech else ()
+    words: tuple[Word, ...] | None = None
+    if options.timestamps == "word":
+        words = rich_text.words(
+            tokens, tokenizer, hypothesis.origin, frame_seconds, HALF_WINDOW_SECONDS
+        )
+        # The last frame reaches past the audio's end, which it was padded to.
+        words = tuple(
+            word if word.end is None else replace(word, end=min(word.end, hypothesis.end))
+            for word in words
+        )
     return Segment(
         start=hypothesis.start,
         end=hypothesis.end,
@@ -125,17 +136,7 @@ def _segment(
         language=hypothesis.tags.language if hypothesis.speech else _certain(NO_SPEECH),
         emotion=hypothesis.tags.emotion,
         event=hypothesis.tags.event,
-        words=(
-            rich_text.words(
-                tokens,
-                tokenizer,
-                hypothesis.origin,
-                frame_seconds,
-                HALF_WINDOW_SECONDS,
-            )
-            if options.timestamps == "word"
-            else None
-        ),
+        words=words,
         channel=hypothesis.channel,
     )
 

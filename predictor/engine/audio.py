@@ -64,16 +64,7 @@ def decode(data: bytes, max_seconds: float, split: bool = False) -> Iterator[Sam
         InvalidAudio: not audio, damaged, truncated, or without a sample.
         AudioTooLong: more than ``max_seconds`` decoded.
     """
-    try:
-        container = av.open(
-            io.BytesIO(data),
-            mode="r",
-            metadata_errors="replace",
-            options={"format_whitelist": DEMUXERS, "protocol_whitelist": ""},
-        )
-    except (av.FFmpegError, ValueError) as error:
-        raise InvalidAudio("audio: not in a known audio format, or damaged at its start") from error
-    with container:
+    with _open(data) as container:
         if not container.streams.audio:
             raise InvalidAudio("audio: the file holds no audio stream")
         frames = _frames(container, _declared_seconds(data, container))
@@ -110,6 +101,24 @@ def from_waveform(waveform: Waveform, max_seconds: float) -> Iterator[Samples]:
     frame = AudioFrame.from_ndarray(samples[None, :], format="fltp", layout="mono")
     frame.sample_rate = rate
     yield from _resampled(iter([frame]), max_seconds, split=False)
+
+
+def declared_seconds(data: bytes) -> float | None:
+    """The length a file declares, for a progress bar: not checked, None where it declares none."""
+    with _open(data) as container:
+        return container.duration and float(container.duration) / av.time_base
+
+
+def _open(data: bytes) -> InputContainer:
+    try:
+        return av.open(
+            io.BytesIO(data),
+            mode="r",
+            metadata_errors="replace",
+            options={"format_whitelist": DEMUXERS, "protocol_whitelist": ""},
+        )
+    except (av.FFmpegError, ValueError) as error:
+        raise InvalidAudio("audio: not in a known audio format, or damaged at its start") from error
 
 
 def _frames(container: InputContainer, declared: float | None) -> Iterator[AudioFrame]:

@@ -84,6 +84,8 @@ def prepare(
             licence=licence,
         )
         for path in staged.iterdir():
+            # The server runs as another user than the one who prepares, and safetensors writes 0600.
+            path.chmod(0o644)
             _sync(path)
         _sync(staged)
         try:

@@ -1,0 +1,54 @@
+# Everything a newcomer needs: `make serve` and `make test`. Only Python 3.11 and make must be there.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+MODEL ?= predictor/demo_model
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev serve test lint format eval-demo parity clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+install: $(VENV)/.predictor ## virtual environment with what serving needs
+
+install-dev: $(VENV)/.dev ## the same, with the tests' and pipelines' tools
+
+serve: $(VENV)/.predictor ## start the predictor on port 8080 (gRPC 8081); MODEL=DIR for another model
+	$(BIN)/python -m predictor serve --model_dir=$(MODEL)
+
+test: $(VENV)/.dev ## run all tests
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.dev ## style, types and the arrows between packages
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev ## format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+eval-demo: $(VENV)/.dev ## score the embedded model on its evaluation set
+	$(BIN)/python -m pipelines.demo_model evaluate
+
+parity: $(VENV)/.dev ## compare the engine with FunASR, number by number
+	$(BIN)/python -m pipelines.steps.parity
+
+clean: ## remove the virtual environment and caches
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+$(BIN)/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=/path/to/python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.predictor: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) --editable '.[pipelines,reference,dev]'
+	touch $@ $(VENV)/.predictor

@@ -1,0 +1,28 @@
+"""``python -m predictor serve | transcribe | prepare``."""
+
+import argparse
+import sys
+
+
+def main(arguments: list[str]) -> int:
+    # The flags of `serve` are the fields of its Settings, which parse them themselves.
+    if arguments[:1] == ["serve"]:
+        from predictor.server.app import serve
+        from predictor.server.settings import Settings
+
+        serve(Settings.from_command_line(arguments[1:]))
+        return 0
+
+    from predictor import cli
+
+    parser = argparse.ArgumentParser(prog="python -m predictor", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("serve", help="serve a model over KServe's protocols (serve --help)")
+    cli.add_transcribe(commands.add_parser("transcribe", help="print transcripts of files"))
+    cli.add_prepare(commands.add_parser("prepare", help="make a model directory ready to serve"))
+    parsed = parser.parse_args(arguments)
+    return cli.transcribe(parsed) if parsed.command == "transcribe" else cli.run_prepare(parsed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

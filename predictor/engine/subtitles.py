@@ -1,0 +1,51 @@
+"""Transcript → SubRip subtitles."""
+
+from collections.abc import Iterator
+
+from predictor.engine.rich_text import join_texts
+from predictor.engine.types import Segment, Transcript, Word
+
+CUE_SECONDS = 7.0
+"""Longest time a cue should stay on the screen, a common guideline of subtitle editors."""
+
+PAUSE_SECONDS = 0.6
+"""A gap between words at which a new cue begins."""
+
+
+def srt(transcript: Transcript) -> str:
+    """SubRip text; empty where nobody speaks. Needs a transcript with segments; segments with words
+    are cut into cues of readable length."""
+    segments = transcript.segments or ()
+    cues = [cue for segment in segments if segment.text for cue in _cues(segment)]
+    return "\n".join(
+        f"{number}\n{_clock(start)} --> {_clock(end)}\n{text}\n"
+        for number, (start, end, text) in enumerate(cues, start=1)
+    )
+
+
+def _cues(segment: Segment) -> Iterator[tuple[float, float, str]]:
+    timed = [word for word in segment.words or () if word.start is not None]
+    if not timed or segment.end - segment.start <= CUE_SECONDS:
+        yield segment.start, segment.end, segment.text
+        return
+    cue: list[Word] = []
+    start = end = segment.start
+    for word in segment.words or ():
+        pause = word.start is not None and word.start - end > PAUSE_SECONDS
+        long = word.end is not None and word.end - start > CUE_SECONDS
+        if cue and (pause or long):
+            yield start, end, join_texts(item.text for item in cue)
+            cue = []
+        if not cue and word.start is not None:
+            start = word.start
+        cue.append(word)
+        end = end if word.end is None else word.end
+    yield start, end, join_texts(item.text for item in cue)
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as SubRip writes them: ``HH:MM:SS,mmm``."""
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:02d}:{minutes:02d}:{rest // 1000:02d},{rest % 1000:03d}"
