@@ -24,15 +24,22 @@ DEMUXERS = (
 )
 """Containers that hold audio itself. Playlists and other formats that open further files are left out."""
 
+SAMPLE_RATES = (1_000, 768_000)
+"""Lowest and highest rate taken, in hertz. A lower one would grow without bound in resampling."""
+
 MAX_CHANNELS = 8
 MAX_PEAK = 2.0
-"""Largest magnitude taken in a float waveform: room for overshoot, not for 16-bit integers."""
+"""Largest magnitude of float samples: room for overshoot, not for 16-bit integers. A waveform beyond it
+is refused; a file, whose writer cannot be asked again, is clipped."""
 
 MAX_DAMAGED_SHARE = 0.1
 """Share of packets that may fail to decode before the whole file counts as damaged."""
 
 TRUNCATED_SHARE = 0.95
 """A file that holds less than this share of the length it declares is truncated."""
+
+PCM_CODECS = (1, 3, 0xFFFE)
+"""WAV format tags of integer, float and extensible PCM."""
 
 UNKNOWN_LENGTH = 0x7FFFFF00
 """WAV data sizes from here on are placeholders of encoders that write to a pipe."""
@@ -83,8 +90,7 @@ def from_waveform(waveform: Waveform, max_seconds: float) -> Iterator[Samples]:
         raise InvalidAudio(f"waveform: must have 1 dimension, not {samples.ndim}")
     if not samples.size:
         raise InvalidAudio("waveform: empty, 0 samples")
-    if not 1_000 <= rate <= 768_000:
-        raise InvalidAudio(f"sample_rate: must be 1000 to 768000 Hz, not {rate}")
+    _check_rate(rate, "sample_rate")
     if len(samples) > max_seconds * rate:
         raise _too_long(max_seconds)
     if not np.isfinite(samples).all():
@@ -172,7 +178,9 @@ def _resampled(frames: Iterator[AudioFrame], max_seconds: float, split: bool) ->
             n_channels = len(frame.layout.channels)
             if n_channels > MAX_CHANNELS:
                 raise InvalidAudio(f"audio: {n_channels} channels, the limit is {MAX_CHANNELS}")
-            resampler = AudioResampler(format="fltp", layout=frame.layout, rate=SAMPLE_RATE)
+            _check_rate(frame.sample_rate, "audio: sample rate")
+            # Packed, because PyAV reads past the plane pointers of a planar frame of eight channels.
+            resampler = AudioResampler(format="flt", layout=frame.layout, rate=SAMPLE_RATE)
         if frame is not None:
             # Timestamps are of no use here, and a gap in them must not add or drop samples.
             frame.pts = None
@@ -183,16 +191,22 @@ def _resampled(frames: Iterator[AudioFrame], max_seconds: float, split: bool) ->
                 "audio: its sample format or channel count changes in the middle"
             ) from error
         for out in resampled:
-            block: Samples = out.to_ndarray().astype(np.float32, copy=False)
+            block: Samples = np.ascontiguousarray(out.to_ndarray().reshape(-1, n_channels).T)
             n_samples += block.shape[1]
             if n_samples > max_seconds * SAMPLE_RATE:
                 raise _too_long(max_seconds)
             if block.shape[1]:
                 # A float codec may carry NaN, which would poison the whole network batch.
-                block = np.nan_to_num(block, nan=0.0, posinf=1.0, neginf=-1.0)
+                block = np.nan_to_num(block, nan=0.0).clip(-MAX_PEAK, MAX_PEAK)
                 yield block if split else block.mean(axis=0, keepdims=True)
     if not n_samples:
         raise InvalidAudio("audio: holds no samples")
+
+
+def _check_rate(rate: int, name: str) -> None:
+    lowest, highest = SAMPLE_RATES
+    if not lowest <= rate <= highest:
+        raise InvalidAudio(f"{name}: must be {lowest} to {highest} Hz, not {rate}")
 
 
 def _too_long(max_seconds: float) -> AudioTooLong:
@@ -206,18 +220,41 @@ def _declared_seconds(data: bytes, container: InputContainer) -> float | None:
         InvalidAudio: an Ogg file that stops within a page.
     """
     name = container.format.name
+    stream = container.streams.audio[0]
     if name == "wav":
         return _wav_seconds(data)
     if name == "ogg":
         _check_last_ogg_page(data)
         return None
-    exact = name == "flac" or name.startswith(("mov", "matroska"))
-    # Without a Xing or Info header an MP3's length is a guess from its first frames' bit rate.
     if name == "mp3":
-        exact = b"Xing" in data[:8192] or b"Info" in data[:8192]
-    if not exact or container.duration is None:
+        return _mp3_seconds(data, stream.rate)
+    if name not in {"flac", "aiff", "au"} and not name.startswith(("mov", "matroska")):
         return None
-    return float(container.duration) / av.time_base
+    # The container lasts as long as its longest stream, which may be a picture.
+    if len(container.streams) > 1:
+        if stream.duration is None or stream.time_base is None:
+            return None
+        return float(stream.duration * stream.time_base)
+    return container.duration and float(container.duration) / av.time_base
+
+
+def _mp3_seconds(data: bytes, rate: int) -> float | None:
+    """Seconds declared by the Xing or Info header in an MP3's first frame; None without one, where
+    any length is a guess from the bit rate."""
+    start = 0
+    if data[:3] == b"ID3" and len(data) > 10:
+        # The size of an ID3 tag is written in seven bits a byte.
+        start = 10 + sum(
+            byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True)
+        )
+    head = data[start : start + 200]
+    for name in (b"Xing", b"Info"):
+        at = head.find(name)
+        if at >= 0 and len(head) >= at + 12 and head[at + 7] & 1:
+            n_frames = int(struct.unpack_from(">I", head, at + 8)[0])
+            samples = 1152 if rate >= 32_000 else 576
+            return n_frames * samples / rate
+    return None
 
 
 def _wav_seconds(data: bytes) -> float | None:
@@ -226,8 +263,13 @@ def _wav_seconds(data: bytes) -> float | None:
     bytes_per_second = 0
     while position + 8 <= len(data):
         chunk, size = struct.unpack_from("<4sI", data, position)
-        if chunk == b"fmt " and position + 20 <= len(data):
-            bytes_per_second = struct.unpack_from("<I", data, position + 16)[0]
+        if chunk == b"fmt " and position + 22 <= len(data):
+            codec, _, rate, bytes_per_second, block_bytes = struct.unpack_from(
+                "<HHIIH", data, position + 8
+            )
+            # Players go by the rate of PCM, so its byte rate is often wrong.
+            if codec in PCM_CODECS:
+                bytes_per_second = rate * block_bytes
         if chunk == b"data":
             known = bytes_per_second and 0 < size < UNKNOWN_LENGTH
             return size / bytes_per_second if known else None

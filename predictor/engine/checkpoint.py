@@ -202,4 +202,6 @@ def _known(section: Any, names: tuple[str, ...]) -> dict[str, Any]:
     for name, value in section.items():
         if isinstance(value, int) and value > MAX_SIZE:
             raise ValueError(f"{name} must be at most {MAX_SIZE}, not {value}")
+        if name in names and isinstance(value, float) and not name.endswith("_rate"):
+            raise ValueError(f"{name} must be a whole number, not {value}")
     return {name: value for name, value in section.items() if name in names}

@@ -7,7 +7,6 @@ only on the few frames that emit a token.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import SequenceMatcher
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +19,10 @@ LANGUAGE_FRAME, EMOTION_FRAME, EVENT_FRAME = 0, 1, 2
 
 CHUNK_FRAMES = 512
 """Frames projected to the vocabulary at a time: 25,055 logits a frame are 51 MB a chunk."""
+
+
+SEAM_FRAMES = 3
+"""How far apart two windows may place the same token: CTC paths waver by a frame or two."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,28 +154,23 @@ def join(
         What the left window keeps, and what the right window keeps.
     """
     middle = (start + end) / 2
-    left_shared = [index for index, token in enumerate(left) if token.end > start]
-    right_shared = [index for index, token in enumerate(right) if token.start < end]
-    matcher = SequenceMatcher(
-        None,
-        [left[index].id for index in left_shared],
-        [right[index].id for index in right_shared],
-        autojunk=False,
-    )
     agreeing = [
-        (left_shared[block.a + offset], right_shared[block.b + offset])
-        for block in matcher.get_matching_blocks()
-        for offset in range(block.size)
+        (i, j)
+        for i, one in enumerate(left)
+        for j, other in enumerate(right)
+        if one.end > start and other.start < end
+        # By time too: the same word may be said twice in the overlap.
+        if one.id == other.id and abs(one.middle - other.middle) <= SEAM_FRAMES
     ]
 
-    def whole_word(right_at: int) -> bool:
-        return right_at + 1 == len(right) or starts_word(right[right_at + 1].id)
+    def preference(pair: tuple[int, int]) -> tuple[bool, float, float]:
+        one, other = left[pair[0]], right[pair[1]]
+        whole_word = pair[1] + 1 == len(right) or starts_word(right[pair[1] + 1].id)
+        apart = int(abs(one.middle - other.middle))
+        return not whole_word, apart, abs(one.middle - middle)
 
     if agreeing:
-        at, right_at = min(
-            agreeing,
-            key=lambda pair: (not whole_word(pair[1]), abs(left[pair[0]].middle - middle)),
-        )
+        at, right_at = min(agreeing, key=preference)
         return list(left[: at + 1]), list(right[right_at + 1 :])
     return (
         [token for token in left if token.middle < middle],

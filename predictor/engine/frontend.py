@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from predictor.engine.types import SAMPLE_RATE
+
 INT16_SCALE = 32768.0
 PREEMPHASIS = 0.97
 LOWEST_MEL_HZ = 20.0
@@ -24,7 +26,7 @@ LOG_FLOOR = 1.1920928955078125e-07
 class FrontendConfig:
     """``frontend_conf`` of a checkpoint's ``config.yaml``. Lengths in milliseconds, rate in hertz."""
 
-    fs: int = 16_000
+    fs: int = SAMPLE_RATE
     window: str = "hamming"
     n_mels: int = 80
     frame_length: int = 25
@@ -33,9 +35,11 @@ class FrontendConfig:
     lfr_n: int = 6
 
     def __post_init__(self) -> None:
+        if self.fs != SAMPLE_RATE:
+            raise ValueError(f"fs must be {SAMPLE_RATE}, not {self.fs}")
         if self.window != "hamming":
             raise ValueError(f"window must be 'hamming', not {self.window!r}")
-        for name in ("fs", "n_mels", "frame_length", "frame_shift", "lfr_m", "lfr_n"):
+        for name in ("n_mels", "frame_length", "frame_shift", "lfr_m", "lfr_n"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
 

@@ -35,7 +35,7 @@ def words(
 ) -> tuple[Word, ...]:
     """Group text tokens into words; a token of Chinese or Japanese script is a word of its own.
 
-    A word's times are those of its tokens' runs on the CTC path. Punctuation joins the word before it
+    A word's times are those of its tokens' runs on the CTC path. Punctuation joins the word it touches
     and does not move its times; punctuation that stands alone has no times, for the path says nothing
     about them.
 
@@ -57,7 +57,8 @@ def words(
         text = text.strip()
         if not text:
             continue
-        if groups and is_punctuation(text):
+        apart = space and bool(groups) and not is_unspaced(groups[-1][0][-1])
+        if groups and is_punctuation(text) and not apart:
             before, members = groups[-1]
             groups[-1] = (before + text, members)
         elif (

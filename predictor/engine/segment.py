@@ -128,7 +128,7 @@ class VadSegmenter:
             return [Span(0, self._buffer)] if self._buffer.size else []
         end = self._offset + len(self._buffer)
         if self._speech_start is not None:
-            return [self._cut(end)]
+            return [*self._forced_cuts(end - 1), self._cut(end)]
         if not self._found and self._head is not None:
             return [Span(0, self._head, speech=False)]
         return []
@@ -141,13 +141,21 @@ class VadSegmenter:
             self._speech_start = max(int(event["start"]), self._last_end)
             self._found, self._head = True, None
         elif event and self._speech_start is not None:
-            return [self._cut(min(int(event["end"]), self._judged))]
-        start = self._speech_start
-        if start is not None and self._judged - start >= self._size:
-            span = self._cut(self._quietest(start + self._size * 2 // 3, self._judged))
-            self._speech_start = span.end
-            return [span]
-        return []
+            end = min(int(event["end"]), self._judged)
+            if end > self._speech_start:
+                return [self._cut(end)]
+            # A forced cut fell into the pause, which the detector dates to before the cut.
+            self._speech_start = None
+        return self._forced_cuts(self._judged)
+
+    def _forced_cuts(self, end: int) -> list[Span]:
+        """Cut running speech that would fill a span by ``end``."""
+        spans = []
+        while self._speech_start is not None and end - self._speech_start >= self._size:
+            latest = self._speech_start + self._size
+            spans.append(self._cut(self._quietest(latest - self._size // 3, latest)))
+            self._speech_start = spans[-1].end
+        return spans
 
     def _cut(self, end: int) -> Span:
         start = self._speech_start or 0

@@ -29,18 +29,19 @@ def _cues(segment: Segment) -> Iterator[tuple[float, float, str]]:
         yield segment.start, segment.end, segment.text
         return
     cue: list[Word] = []
-    start = end = segment.start
+    start: float | None = None
+    end = segment.start
     for word in segment.words or ():
+        # A word without times, a lone sign, goes with what is around it.
         pause = word.start is not None and word.start - end > PAUSE_SECONDS
-        long = word.end is not None and word.end - start > CUE_SECONDS
-        if cue and (pause or long):
+        long = word.end is not None and start is not None and word.end - start > CUE_SECONDS
+        if start is not None and (pause or long):
             yield start, end, join_texts(item.text for item in cue)
-            cue = []
-        if not cue and word.start is not None:
-            start = word.start
+            cue, start = [], None
         cue.append(word)
+        start = word.start if start is None else start
         end = end if word.end is None else word.end
-    yield start, end, join_texts(item.text for item in cue)
+    yield segment.start if start is None else start, end, join_texts(item.text for item in cue)
 
 
 def _clock(seconds: float) -> str:

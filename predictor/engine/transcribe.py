@@ -134,7 +134,7 @@ class Engine:
         for batch in batches(recording, BATCH_SECONDS):
             hypotheses += self.recognize(batch)
             if progress:
-                progress(hypotheses[-1].end)
+                progress(max(hypothesis.end for hypothesis in hypotheses))
         return self.assemble(recording, hypotheses)
 
     def assemble(self, recording: Recording, hypotheses: Sequence[Hypothesis]) -> Transcript:

@@ -1,0 +1,148 @@
+"""Samples → features: those of FunASR, without its dither."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from predictor.engine.frontend import Frontend, FrontendConfig, low_frame_rate, read_cmvn
+
+WINDOW, HOP = 400, 160
+
+
+def cmvn_text(shift, scale):
+    def vector(values):
+        return f"[ {' '.join(map(str, values))} ]"
+
+    return (
+        f"<Nnet>\n<AddShift> 560 560\n<LearnRateCoef> 0 {vector(shift)}\n"
+        f"<Rescale> 560 560\n<LearnRateCoef> 0 {vector(scale)}\n</Nnet>\n"
+    )
+
+
+@pytest.fixture(scope="module")
+def am_mvn(demo_model_dir: Path) -> Path:
+    return demo_model_dir / "am.mvn"
+
+
+@pytest.fixture(scope="module")
+def frontend(am_mvn: Path) -> Frontend:
+    return Frontend(FrontendConfig(), read_cmvn(am_mvn))
+
+
+@pytest.fixture(scope="module")
+def funasr_frontend(am_mvn: Path):
+    wav_frontend = pytest.importorskip("funasr.frontends.wav_frontend")
+    return wav_frontend.WavFrontend(
+        cmvn_file=str(am_mvn), window="hamming", lfr_m=7, lfr_n=6, dither=0.0
+    )
+
+
+@pytest.mark.parametrize(
+    "length",
+    [400, 401, 559, 560, 400 + 5 * HOP, 400 + 6 * HOP, 403 + 7 * HOP, 4801, 16000, 16077, 48123],
+)
+def test_features_are_those_of_funasr(frontend, funasr_frontend, length):
+    rng = np.random.default_rng(length)
+    samples = torch.from_numpy(rng.normal(0, 0.1, length).astype(np.float32))
+    expected, _ = funasr_frontend(samples[None], torch.tensor([length]))
+    torch.testing.assert_close(frontend(samples), expected[0], atol=1e-3, rtol=0)
+
+
+def test_speech_features_are_those_of_funasr(frontend, funasr_frontend, spoken):
+    """But for rare bins 100 dB below their frame's loudest, where either side's rounding shows."""
+    for clips in spoken.values():
+        samples = torch.from_numpy(clips[0].samples)
+        expected, _ = funasr_frontend(samples[None], torch.tensor([len(samples)]))
+        difference = (frontend(samples) - expected[0]).abs()
+        assert float((difference <= 1e-3).float().mean()) >= 0.9999
+        assert float(difference.max()) <= 1e-2
+
+
+@pytest.mark.parametrize("length", [1, 100, WINDOW - 1])
+def test_a_clip_shorter_than_one_window_gives_one_finite_frame(frontend, length):
+    features = frontend(torch.full((length,), 0.1))
+    assert features.shape == (1, 560)
+    assert features.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("length", "n_windows"), [(WINDOW, 1), (WINDOW + HOP - 1, 1), (WINDOW + HOP, 2), (16000, 98)]
+)
+def test_only_whole_windows_count(frontend, length, n_windows):
+    assert frontend.log_mel(torch.zeros(length)).shape == (n_windows, 80)
+
+
+def test_digital_silence_is_finite(frontend):
+    assert frontend(torch.zeros(16000)).isfinite().all()
+
+
+def test_low_frame_rate_stacks_seven_every_six():
+    """Three copies of the first frame go in front; the last frame fills the end."""
+    stacked = low_frame_rate(torch.arange(9.0)[:, None], 7, 6)
+    assert stacked.tolist() == [[0, 0, 0, 0, 1, 2, 3], [3, 4, 5, 6, 7, 8, 8]]
+
+
+def test_low_frame_rate_keeps_the_values_of_a_frame_together():
+    frames = torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
+    assert low_frame_rate(frames, 3, 2).tolist() == [[1, 10, 1, 10, 2, 20], [2, 20, 3, 30, 3, 30]]
+
+
+@pytest.mark.parametrize("n_windows", range(1, 26))
+def test_low_frame_rate_gives_one_frame_for_every_six_begun(n_windows):
+    assert low_frame_rate(torch.zeros(n_windows, 80), 7, 6).shape == (-(-n_windows // 6), 560)
+
+
+def test_cmvn_adds_the_shift_then_scales(tmp_path):
+    path = tmp_path / "am.mvn"
+    path.write_text(cmvn_text(range(560), [2.0] * 560))
+    frontend = Frontend(FrontendConfig(), read_cmvn(path))
+    plain = Frontend(FrontendConfig(), torch.stack([torch.zeros(560), torch.ones(560)]))
+    samples = torch.sin(torch.arange(800) / 5)
+    expected = (plain(samples) + torch.arange(560)) * 2
+    torch.testing.assert_close(frontend(samples), expected)
+
+
+def test_the_published_cmvn_is_read(reference_files):
+    assert read_cmvn(reference_files / "am.mvn").shape == (2, 560)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "no <AddShift> vector"),
+        ("<AddShift> 2 2 [ 1 2", "no <AddShift> vector"),
+        ("<AddShift> 2 2 [ 1 two ]", "no <AddShift> vector"),
+        ("<AddShift> 2 2 [ 1 2 ]", "no <Rescale> vector"),
+        ("<AddShift> 2 2 [ 1 2 ] <Rescale> 2 2 [ 1 ]", "differ in length"),
+    ],
+)
+def test_damaged_cmvn_files_are_named(tmp_path, text, message):
+    path = tmp_path / "am.mvn"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"am.mvn: .*{message}"):
+        read_cmvn(path)
+
+
+def test_cmvn_of_another_model_is_refused():
+    with pytest.raises(ValueError, match=r"CMVN must be \[2, 560\], not \[2, 80\]"):
+        Frontend(FrontendConfig(), torch.zeros(2, 80))
+
+
+@pytest.mark.parametrize("name", ["n_mels", "frame_length", "frame_shift", "lfr_m", "lfr_n"])
+def test_sizes_below_one_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be at least 1, not 0"):
+        FrontendConfig(**{name: 0})
+
+
+def test_other_windows_are_refused():
+    with pytest.raises(ValueError, match="window must be 'hamming', not 'hanning'"):
+        FrontendConfig(window="hanning")
+
+
+def test_sizes_of_sensevoice_small():
+    config = FrontendConfig()
+    assert (config.window_samples, config.hop_samples) == (WINDOW, HOP)
+    assert config.feature_size == 560
+    assert config.seconds_per_frame == pytest.approx(0.06)
