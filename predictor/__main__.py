@@ -7,10 +7,13 @@ import sys
 def main(arguments: list[str]) -> int:
     # The flags of `serve` are the fields of its Settings, which parse them themselves.
     if arguments[:1] == ["serve"]:
-        from predictor.server.app import serve
         from predictor.server.settings import Settings
 
-        serve(Settings.from_command_line(arguments[1:]))
+        settings = Settings.from_command_line(arguments[1:])
+        # After the flags are known to be right: it brings torch and kserve, which take seconds.
+        from predictor.server.app import serve
+
+        serve(settings)
         return 0
 
     from predictor import cli

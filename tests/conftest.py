@@ -1,6 +1,11 @@
-"""What tests of every folder share: model directories and audio."""
+"""What tests of every folder share: model directories and server processes."""
 
 import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -44,3 +49,75 @@ def random_model_dir(random_source_dir: Path, tmp_path_factory: pytest.TempPathF
     destination = tmp_path_factory.mktemp("models") / "random"
     prepare(random_source_dir, destination, name="random")
     return destination
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where the server listens, what it wrote, and how to stop it."""
+
+    process: "subprocess.Popen[str]"
+    http: str
+    grpc: str
+    ready_lines: list[str]
+    log: Path
+    folder: Path
+
+
+def run_server(model_dir: Path, log: Path, *flags: str) -> Iterator[Served]:
+    """A server process that listens; terminated and reaped afterwards."""
+    http_port, grpc_port = free_port(), free_port()
+    command = [sys.executable, "-m", "predictor", "serve", f"--model_dir={model_dir}"]
+    command += [f"--http_port={http_port}", f"--grpc_port={grpc_port}", *flags]
+    folder = REPOSITORY
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=stderr, text=True, cwd=folder
+        ) as process,
+    ):
+        assert process.stdout is not None
+        lines: list[str] = []
+        for line in process.stdout:
+            lines += [line.strip()] if lines or line.startswith("ready:") else []
+            if lines and (len(lines) == 2 or not (model_dir / "evaluation").is_dir()):
+                break
+        assert lines, f"the server ended: {log.read_text()}"
+        # The pipe must not fill up with access logs.
+        drain = subprocess.Popen(["cat"], stdin=process.stdout, stdout=subprocess.DEVNULL)
+        try:
+            yield Served(
+                process,
+                f"http://127.0.0.1:{http_port}",
+                f"127.0.0.1:{grpc_port}",
+                lines,
+                log,
+                folder,
+            )
+        finally:
+            process.terminate()
+            assert process.wait(60) == 0
+            drain.wait(60)
+
+
+@pytest.fixture(scope="session")
+def start_server() -> Callable[..., Iterator[Served]]:
+    """The generator of a server of one's own."""
+    return run_server
+
+
+@pytest.fixture(scope="session")
+def new_port() -> Callable[[], int]:
+    """The function that finds a free port."""
+    return free_port
+
+
+@pytest.fixture(scope="session")
+def demo_served(demo_model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server on the embedded model, as a newcomer starts it."""
+    yield from run_server(demo_model_dir, tmp_path_factory.mktemp("demo_server") / "log")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tomllib
 from importlib import metadata
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -43,9 +44,11 @@ def test_serving_installs_only_what_serving_needs() -> None:
 
 
 def test_every_dependency_is_pinned() -> None:
-    pins = re.findall(r"^([A-Za-z0-9._-]+)==\S+$", (REPOSITORY / "constraints.txt").read_text(), re.M)
+    pins = re.findall(
+        r"^([A-Za-z0-9._-]+)==\S+$", (REPOSITORY / "constraints.txt").read_text(), re.M
+    )
     pinned = {name.lower().replace("_", "-") for name in pins}
-    wanted = [*PROJECT["dependencies"], *sum(PROJECT["optional-dependencies"].values(), [])]
+    wanted = [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
     assert closure(wanted) <= pinned | {"setuptools", "pip"}
 
 

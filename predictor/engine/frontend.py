@@ -85,7 +85,7 @@ class Frontend(nn.Module):
         self.config = config
         self.n_fft = 1 << (config.window_samples - 1).bit_length()
         window = torch.hamming_window(config.window_samples, periodic=False, dtype=torch.float64)
-        self.register_buffer("window", window.float(), persistent=False)
+        self.register_buffer("window", window, persistent=False)
         self.register_buffer("mel_filters", mel_filters(config, self.n_fft), persistent=False)
         self.register_buffer("shift", cmvn[0].clone(), persistent=False)
         self.register_buffer("scale", cmvn[1].clone(), persistent=False)
@@ -104,14 +104,18 @@ class Frontend(nn.Module):
         short = config.window_samples - samples.shape[0]
         if short > 0:
             samples = F.pad(samples, (0, short))
-        frames = (samples * INT16_SCALE).unfold(0, config.window_samples, config.hop_samples)
+        # In float64 up to the mel energies: in float32 the rounding of loud harmonics reaches bins 100 dB
+        # below them. Next to the encoder it costs nothing.
+        scaled = samples.double() * INT16_SCALE
+        frames = scaled.unfold(0, config.window_samples, config.hop_samples)
         frames = frames - frames.mean(dim=1, keepdim=True)
         previous = F.pad(frames[:, None, :], (1, 0), mode="replicate")[:, 0, :-1]
         frames = (frames - PREEMPHASIS * previous) * self.window
         spectrum = torch.fft.rfft(frames, n=self.n_fft)
         power = spectrum.real.square() + spectrum.imag.square()
-        energies: Tensor = power @ self.mel_filters
-        return energies.clamp_min(LOG_FLOOR).log()
+        energies = power @ self.mel_filters
+        log_energies: Tensor = energies.clamp_min(LOG_FLOOR).log()
+        return log_energies.float()
 
 
 def low_frame_rate(x: Tensor, m: int, n: int) -> Tensor:
@@ -127,7 +131,7 @@ def low_frame_rate(x: Tensor, m: int, n: int) -> Tensor:
 
 
 def mel_filters(config: FrontendConfig, n_fft: int) -> Tensor:
-    """Triangular filters, float32 [n_fft / 2 + 1, n_mels], 20 Hz to Nyquist, triangles in mel.
+    """Triangular filters, float64 [n_fft / 2 + 1, n_mels], 20 Hz to Nyquist, triangles in mel.
 
     Kaldi's mel scale, 1127 ln(1 + f / 700); Kaldi leaves the Nyquist bin out.
     """
@@ -143,7 +147,7 @@ def mel_filters(config: FrontendConfig, n_fft: int) -> Tensor:
     bins = mel(torch.arange(n_fft // 2, dtype=torch.float64) * config.fs / n_fft)[:, None]
     up = (bins - left) / (centre - left)
     down = (right - bins) / (right - centre)
-    return F.pad(torch.minimum(up, down).clamp_min(0.0), (0, 0, 0, 1)).float()
+    return F.pad(torch.minimum(up, down).clamp_min(0.0), (0, 0, 0, 1))
 
 
 def read_cmvn(path: Path) -> Tensor:

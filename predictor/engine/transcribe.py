@@ -17,6 +17,7 @@ from predictor.engine.decoding import Tags, decode_tags, decode_tokens
 from predictor.engine.encoder import N_QUERIES
 from predictor.engine.errors import InvalidRequest
 from predictor.engine.recording import Clip, Recording, batches
+from predictor.engine.segment import VAD_WINDOW, load_detector, one_torch_thread
 from predictor.engine.tokenizer import (
     EMOTION_LABELS,
     EVENT_LABELS,
@@ -109,9 +110,13 @@ class Engine:
         return cls(Checkpoint(model_dir), device, max_audio_seconds, max_audio_bytes)
 
     def warm_up(self) -> None:
-        """Run one second of noise, so that the first request does not pay for lazy initialisation."""
+        """Run a second of noise, so that the first request does not pay for lazy initialisation."""
         noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
         self.transcribe(Waveform(noise))
+        detector = load_detector()
+        with one_torch_thread():
+            for start in range(0, 4 * VAD_WINDOW, VAD_WINDOW):
+                detector(torch.from_numpy(noise[start : start + VAD_WINDOW]))
 
     def transcribe(
         self,

@@ -49,9 +49,15 @@ def test_the_full_size_network_computes_what_funasr_computes(reference_files, cl
 
 @pytest.mark.parametrize(
     "change",
-    [{"features": 2e-3}, {"logits": 2e-3}, {"token_mismatches": 1}, {"batch_mismatches": 1}],
+    [
+        {"features": 3e-3},
+        {"features_beyond": 1e-4},
+        {"logits": 2e-3},
+        {"token_mismatches": 1},
+        {"batch_mismatches": 1},
+    ],
 )
 def test_any_difference_beyond_the_bars_fails(change):
-    held = Parity(1, 1.0, 1, features=1e-4, logits=1e-4, token_mismatches=0, batch_mismatches=0)
+    held = Parity(1, 1.0, 1, 1e-4, 0.0, logits=1e-4, token_mismatches=0, batch_mismatches=0)
     assert held.held
     assert not replace(held, **change).held

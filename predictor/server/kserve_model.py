@@ -1,0 +1,150 @@
+"""The model that kserve's server serves, and the data plane that describes it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from predictor.engine.errors import InvalidRequest
+from predictor.server.json_body import JsonBody
+from predictor.server.protocol import Call, Limits, Outcome, Payload, parse_v1
+from predictor.server.protocol_v2 import OUTPUTS
+from predictor.server.sdk import (
+    DataPlane,
+    InferResponse,
+    Model,
+    ModelNotReady,
+    ModelRepositoryExtension,
+)
+from predictor.server.transcriber import Transcriber
+
+PLATFORM = "pytorch_sensevoice"
+
+INPUT_TYPES = (
+    {"name": "audio", "datatype": "BYTES", "shape": [-1]},
+    {"name": "waveform", "datatype": "FP32", "shape": [-1, -1]},
+)
+"""A request has one of the two. ``audio`` may also be one file as UINT8 [n_bytes]."""
+
+OUTPUT_TYPES = tuple({"name": name, "datatype": "BYTES", "shape": [-1]} for name in OUTPUTS)
+
+
+class ModelCard(Protocol):
+    """What the server tells about the model; ``predictor.engine.transcribe.ModelInfo`` is one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    @property
+    def notice(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A request with the outcomes of its items, in order."""
+
+    call: Call
+    outcomes: Sequence[Outcome]
+
+
+class SpeechModel(Model):  # type: ignore[misc]  # kserve is untyped
+    """kserve's three hooks: bytes → call → outcomes → answer.
+
+    All state of a request is in the values passed on: one object serves all requests at once. Every
+    hook is a coroutine, because kserve runs any other on the event loop itself.
+
+    Args:
+        name: of the model in URLs.
+        card: version and digest of the loaded model.
+        transcriber: does the work.
+        limits: of one request.
+    """
+
+    def __init__(
+        self, name: str, card: ModelCard, transcriber: Transcriber, limits: Limits
+    ) -> None:
+        super().__init__(name)
+        self.card = card
+        self._transcriber = transcriber
+        self._limits = limits
+
+    async def preprocess(
+        self, payload: Payload | dict[str, Any], headers: Mapping[str, str] | None = None
+    ) -> Call:
+        """A body as it came off the wire, or a v1 request as a dictionary → its call."""
+        if isinstance(payload, dict):
+            return parse_v1(JsonBody(payload), self._limits)
+        if not hasattr(payload, "parse"):
+            raise InvalidRequest("only predict (v1) and infer (v2) are served")
+        return await self._transcriber.in_thread(payload.parse, self._limits)
+
+    async def predict(self, payload: Call, headers: Mapping[str, str] | None = None) -> Answered:
+        request_id = (headers or {}).get("x-request-id", "-")
+        return Answered(payload, await self._transcriber.transcribe(payload.items, request_id))
+
+    async def postprocess(
+        self, result: Answered, headers: Mapping[str, str] | None = None
+    ) -> dict[str, Any] | InferResponse:
+        answer = await self._transcriber.in_thread(result.call.render, result.outcomes)
+        if isinstance(answer, InferResponse):
+            answer.model_name, answer.model_version = self.name, self.card.version
+        return answer
+
+    def validate(self, payload: Call) -> Call:
+        """Parsing has validated already; kserve's own check looks for a dictionary."""
+        return payload
+
+    def load(self) -> bool:
+        """kserve calls this on a request to a model that is not ready: loading is ``serve``'s."""
+        if not self.ready:
+            raise ModelNotReady(self.name)
+        return True
+
+    def start(self) -> None:
+        """kserve calls this on registering, and its own version declares any model ready."""
+
+    def get_input_types(self) -> list[dict[str, Any]]:
+        return list(INPUT_TYPES)
+
+    def get_output_types(self) -> list[dict[str, Any]]:
+        return list(OUTPUT_TYPES)
+
+
+class SpeechDataPlane(DataPlane):  # type: ignore[misc]
+    """kserve's data plane, with the model's version, its platform and the extensions we serve."""
+
+    def metadata(self) -> dict[str, Any]:
+        extensions = ["binary_tensor_data"]
+        return {**super().metadata(), "extensions": extensions}
+
+    async def ready(self) -> bool:
+        """kserve's own is true whatever the model does."""
+        models = self.model_registry.get_models().values()
+        return bool(models) and all([await model.healthy() for model in models])
+
+    async def model_metadata(self, model_name: str) -> dict[str, Any]:
+        described: dict[str, Any] = await super().model_metadata(model_name)
+        model = self.get_model_from_registry(model_name)
+        return {**described, "versions": [model.card.version], "platform": PLATFORM}
+
+    def model_properties(self, model_name: str) -> dict[str, str]:
+        """What the protocol has no field for: the digest, and what every user must be told."""
+        card = self.get_model_from_registry(model_name).card
+        properties = {"name": card.name, "digest": card.digest, "notice": card.notice}
+        return {key: value for key, value in properties.items() if value}
+
+
+class FixedRepository(ModelRepositoryExtension):  # type: ignore[misc]
+    """Refuses to load and unload: kserve's own lets any client take the model down until the next
+    start, and which model a container serves is for its deployment to say."""
+
+    async def load(self, model_name: str) -> None:
+        raise InvalidRequest("this server's model is fixed when it starts")
+
+    async def unload(self, model_name: str) -> None:
+        raise InvalidRequest("this server's model is fixed when it starts")

@@ -1,0 +1,167 @@
+"""Everything that can be set about the server, in one frozen value.
+
+A command-line flag wins over an environment variable, which wins over the default. Flags are named as
+the fields (``--http_port=8080``, KServe's own spelling), variables with the prefix ``SENSEVOICE_``.
+No field may be called ``port`` or ``service_*``: Kubernetes gives every pod variables of such names
+for a Service called ``sensevoice``.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict
+
+ENV_PREFIX = "SENSEVOICE_"
+
+MOUNTED_MODEL = Path("/mnt/models")
+"""Where KServe puts the model of an InferenceService's ``storageUri``."""
+
+EMBEDDED_MODEL = Path(__file__).resolve().parent.parent / "demo_model"
+
+MIB = 1024 * 1024
+
+
+def default_model_dir() -> Path:
+    return MOUNTED_MODEL if MOUNTED_MODEL.is_dir() else EMBEDDED_MODEL
+
+
+def available_cpus(cgroup_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """CPUs this process may use: its affinity, cut by the container's CPU limit.
+
+    torch looks at the machine only, and so many threads under a small limit run slower than one.
+    """
+    cpus = len(os.sched_getaffinity(0))
+    try:
+        quota, period = cgroup_file.read_text().split()
+    except (OSError, ValueError):
+        return cpus
+    return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
+
+
+def _hosts(value: object) -> object:
+    """``a, b`` (a variable or a flag) → ("a", "b"); a flag may also be given more than once."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple):
+        return value
+    return tuple(name.strip().lower() for part in parts for name in str(part).split(",") if name)
+
+
+def _directory(value: Path) -> Path:
+    if not value.is_dir():
+        raise ValueError(f"{value} is not a directory")
+    return value
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """Serve a prepared model directory over KServe's REST v1, REST v2 and gRPC v2 protocols."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX,
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        cli_prog_name="python -m predictor serve",
+        cli_hide_none_type=True,
+        cli_avoid_json=True,
+    )
+
+    model_dir: Annotated[Path, AfterValidator(_directory)] = Field(
+        default_factory=default_model_dir
+    )
+    """Prepared model directory. Default: /mnt/models where it exists, else the embedded model."""
+
+    model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")] = "sensevoice"
+    """Name of the model in URLs and gRPC requests."""
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """Where the network runs: auto (a GPU if there is one), cpu, cuda or cuda:N."""
+
+    http_port: Port = 8080
+    """Port of REST v1 and v2."""
+
+    grpc_port: Port = 8081
+    """Port of gRPC v2."""
+
+    enable_docs: bool = False
+    """Serve a page with the OpenAPI document at /docs."""
+
+    max_audio_seconds: Annotated[float, Field(gt=0)] = 4 * 3600
+    """Longest audio taken, in seconds."""
+
+    max_audio_bytes: Annotated[int, Field(ge=1024)] = 100 * MIB
+    """Largest audio file taken, in bytes; limits of request bodies and gRPC messages follow it."""
+
+    max_request_items: Annotated[int, Field(ge=1)] = 128
+    """Most audio files in one request."""
+
+    max_pending_bytes: Annotated[int, Field(ge=1024)] = 1024 * MIB
+    """Most bytes of request bodies held at once, over all requests; beyond it answers are 503."""
+
+    max_batch_clips: Annotated[int, Field(ge=1)] = 16
+    """Most clips (stretches of up to 30 seconds) in one pass of the network, and in flight for one
+    request."""
+
+    max_batch_seconds: Annotated[float, Field(gt=0)] = 60
+    """Most audio in one pass of the network, in seconds, padding counted. More serves a GPU better;
+    on a CPU it only makes short requests wait for long ones."""
+
+    max_queue_seconds: Annotated[float, Field(gt=0)] = 600
+    """Audio that may wait for the network, in seconds; beyond it new requests are answered 503."""
+
+    decode_threads: Annotated[int, Field(ge=1)] = Field(default_factory=available_cpus)
+    """Threads that decode and segment audio. Default: the CPUs this container may use."""
+
+    torch_threads: Annotated[int, Field(ge=1)] = Field(default_factory=available_cpus)
+    """CPU threads of one pass of the network. Default: the CPUs this container may use."""
+
+    grace_period_seconds: Annotated[int, Field(ge=0)] = 30
+    """Time for running requests to finish after SIGTERM, in seconds."""
+
+    allowed_url_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)] = ()
+    """Hosts that audio may be fetched from, separated by commas; none: audio by URL is off."""
+
+    url_timeout_seconds: Annotated[float, Field(gt=0)] = 10
+    """Longest time one fetch may take, in seconds."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least severe messages to log."""
+
+    @model_validator(mode="after")
+    def _distinct_ports(self) -> Self:
+        if self.http_port == self.grpc_port:
+            raise ValueError("http_port and grpc_port must differ")
+        return self
+
+    @property
+    def max_body_bytes(self) -> int:
+        """Largest REST body: one file of the largest size in base64, and a mebibyte of JSON."""
+        return self.max_audio_bytes * 4 // 3 + MIB
+
+    @property
+    def max_message_bytes(self) -> int:
+        """Largest gRPC message: one file of the largest size as it is, and a mebibyte around it."""
+        return self.max_audio_bytes + MIB
+
+    @classmethod
+    def from_command_line(cls, arguments: Sequence[str]) -> "Settings":
+        """Settings from flags, then environment variables, then defaults.
+
+        Raises:
+            SystemExit: 2, after one line for each setting that is unknown or out of range.
+        """
+        try:
+            return CliApp.run(cls, cli_args=list(arguments))
+        except ValidationError as error:
+            for detail in error.errors():
+                name = ".".join(map(str, detail["loc"]))
+                where = f"--{name} ({ENV_PREFIX}{name.upper()}): " if name else ""
+                sys.stderr.write(f"{where}{detail['msg']}\n")
+            raise SystemExit(2) from None
