@@ -50,5 +50,5 @@ $(VENV)/.predictor: pyproject.toml constraints.txt | $(BIN)/python
 	touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable '.[pipelines,reference,dev]'
+	$(PIP) --editable '.[pipelines,recipe,reference,dev]'
 	touch $@ $(VENV)/.predictor
