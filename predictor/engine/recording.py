@@ -1,7 +1,7 @@
 """One audio as a stream of clips for the network: decoded and cut as they are asked for."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,9 @@ from predictor.engine.types import SAMPLE_RATE, Samples, StageTimes, TranscribeO
 
 BLOCK_SAMPLES = SAMPLE_RATE
 """Decoded audio is handed to the segmenter a second at a time: codecs give 20 ms pieces."""
+
+STEP_SECONDS = 20.0
+"""Most audio decoded in one step: some tenths of a second of work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +35,9 @@ class Clip:
         return len(self.span.samples) / SAMPLE_RATE
 
 
-class Recording(Iterator[Clip]):
-    """The clips of one audio, decoded and cut as they are asked for.
+class Recording(Iterable[Clip]):
+    """The clips of one audio, decoded and cut as they are asked for: once, by iterating or a step at a
+    time.
 
     Attributes:
         options: what the caller wants.
@@ -47,7 +51,7 @@ class Recording(Iterator[Clip]):
         self._decode_seconds = 0.0
         self._segment_seconds = 0.0
         self._blocks = blocks
-        self._clips = self._cut()
+        self._steps = self._cut()
 
     @property
     def duration(self) -> float:
@@ -57,10 +61,24 @@ class Recording(Iterator[Clip]):
     def times(self) -> StageTimes:
         return StageTimes(decode=self._decode_seconds, segment=self._segment_seconds)
 
-    def __next__(self) -> Clip:
-        return next(self._clips)
+    def __iter__(self) -> Iterator[Clip]:
+        while (clips := self.advance()) is not None:
+            yield from clips
 
-    def _cut(self) -> Iterator[Clip]:
+    def advance(self) -> list[Clip] | None:
+        """Decode on, to the next clips but for STEP_SECONDS at most: a file may be silent for hours,
+        and whoever shares a thread with it should get a turn.
+
+        Returns:
+            The clips that became certain, perhaps none; None at the end of the audio.
+        """
+        until = self.duration + STEP_SECONDS
+        for clips in self._steps:
+            if clips or self.duration >= until:
+                return clips
+        return None
+
+    def _cut(self) -> Iterator[list[Clip]]:
         split = self.options.channels == "split"
         segmenters: list[Segmenter] = []
         for block in self._merged_blocks():
@@ -69,20 +87,24 @@ class Recording(Iterator[Clip]):
                     OverlapSegmenter() if self.options.segmentation == "overlap" else VadSegmenter()
                     for _ in block
                 ]
-            for channel, segmenter in enumerate(segmenters):
-                yield from self._cut_channel(segmenter, block[channel], channel if split else None)
-        for channel, segmenter in enumerate(segmenters):
-            yield from self._cut_channel(segmenter, None, channel if split else None)
+            yield [
+                clip
+                for channel, segmenter in enumerate(segmenters)
+                for clip in self._cut_channel(segmenter, block[channel], channel if split else None)
+            ]
+        yield [
+            clip
+            for channel, segmenter in enumerate(segmenters)
+            for clip in self._cut_channel(segmenter, None, channel if split else None)
+        ]
 
     def _cut_channel(
         self, segmenter: Segmenter, block: Samples | None, channel: int | None
-    ) -> Iterator[Clip]:
+    ) -> list[Clip]:
         started = time.perf_counter()
         spans = segmenter.flush() if block is None else segmenter.push(block)
         self._segment_seconds += time.perf_counter() - started
-        for span in spans:
-            if not span.silent:
-                yield Clip(span, self.options, channel)
+        return [Clip(span, self.options, channel) for span in spans if not span.silent]
 
     def _merged_blocks(self) -> Iterator[Samples]:
         """Decoder output [n_channels, n_samples] in pieces of at least BLOCK_SAMPLES."""

@@ -5,7 +5,7 @@ recording only a window of clips exists at a time, so memory does not grow with 
 """
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Protocol, TypeVar
@@ -20,10 +20,16 @@ from predictor.server.protocol import AudioUrl, Item, Outcome
 T = TypeVar("T")
 
 
+class OpenRecording(Protocol):
+    """What the server needs of ``predictor.engine.recording.Recording``."""
+
+    def advance(self) -> Sequence[Any] | None: ...
+
+
 class SpeechEngine(Protocol):
     """What the server needs of ``predictor.engine.transcribe.Engine``."""
 
-    def open(self, audio: bytes | Waveform, options: TranscribeOptions) -> Iterator[Any]: ...
+    def open(self, audio: bytes | Waveform, options: TranscribeOptions) -> OpenRecording: ...
 
     def recognize(self, clips: Sequence[Any]) -> list[Any]: ...
 
@@ -92,8 +98,10 @@ class Transcriber:
         recording = await self.in_thread(self._engine.open, audio, item.options)
         pending: list[asyncio.Future[Done[Any]]] = []
         try:
-            while (clip := await self.in_thread(next, recording, None)) is not None:
-                pending.append(await lane.submit(clip))
+            while (clips := await self.in_thread(recording.advance)) is not None:
+                for clip in clips:
+                    # One by one: cancelled while it waits for room, each is known to the clean-up.
+                    pending.append(await lane.submit(clip))  # noqa: PERF401
                 for future in pending:
                     if future.done():
                         future.result()  # Raises where a clip has failed: the rest is in vain.

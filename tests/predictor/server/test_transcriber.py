@@ -29,6 +29,15 @@ class Clip:
 
 
 @dataclass
+class FakeRecording:
+    clips: Iterator[Clip]
+
+    def advance(self) -> list[Clip] | None:
+        clip = next(self.clips, None)
+        return None if clip is None else [clip]
+
+
+@dataclass
 class FakeEngine:
     """Audio is text: a clip is a word, a transcript the words in upper case. Words in ``spoilt``
     fail in the network, audio that begins with '!' on opening, a word '?' on decoding."""
@@ -38,11 +47,11 @@ class FakeEngine:
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
 
-    def open(self, audio: bytes | Waveform, options: TranscribeOptions) -> Iterator[Clip]:
+    def open(self, audio: bytes | Waveform, options: TranscribeOptions) -> FakeRecording:
         assert isinstance(audio, bytes)
         if audio.startswith(b"!"):
             raise InvalidAudio("audio: not audio")
-        return self._clips(audio.decode().split())
+        return FakeRecording(self._clips(audio.decode().split()))
 
     def _clips(self, words: list[str]) -> Iterator[Clip]:
         for word in words:
