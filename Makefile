@@ -42,13 +42,15 @@ clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=/path/to/python3.11")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 is needed: make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.predictor: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable .
-	touch $@
+	@echo "installing what serving needs into $(VENV): some minutes, the first time"
+	@$(PIP) --editable .
+	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) --editable '.[pipelines,recipe,reference,dev]'
-	touch $@ $(VENV)/.predictor
+	@echo "installing the tests' and pipelines' tools into $(VENV): some minutes, the first time"
+	@$(PIP) --editable '.[pipelines,recipe,reference,dev]'
+	@touch $@ $(VENV)/.predictor
