@@ -30,7 +30,7 @@ def read_terminal(controller: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def clip(demo_model_dir: Path) -> Path:
-    return demo_model_dir / "evaluation" / "en-001.flac"
+    return next((demo_model_dir / "evaluation").glob("en-001.*"))
 
 
 @pytest.fixture
