@@ -71,7 +71,7 @@ def transcribe(arguments: argparse.Namespace) -> int:
                 "rich": arguments.format == "text",
             }
         )
-        engine = Engine.load(Path(arguments.model_dir), arguments.device)
+        engine = Engine(Path(arguments.model_dir), arguments.device)
     except SpeechError as error:
         return _fail(str(error), 2)
     if engine.model.notice:

@@ -77,7 +77,7 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
     from pipelines.demo_model.evaluate import evaluate, table, write_card
     from predictor.engine.transcribe import Engine
 
-    engine = Engine.load(arguments.model)
+    engine = Engine(arguments.model)
     sets = {"shipped clips": evaluate(engine, arguments.model / "evaluation")}
     if arguments.corpus:
         for folder, name in HELD_OUT.items():

@@ -14,6 +14,8 @@ from sentencepiece import SentencePieceProcessor
 from torch import Tensor
 
 from predictor.engine.frontend import low_frame_rate
+from predictor.engine.transcribe import LANGUAGE_QUERIES
+from predictor.engine.transcribe import TEXTNORM_QUERIES as ITN_QUERIES
 
 N_MELS = 80
 LFR_M, LFR_N = 7, 6
@@ -21,8 +23,7 @@ FRAME_SECONDS = 0.06
 _FRAME_CENTRE = 0.0125
 """Middle of the first stacked frame's middle window, in seconds."""
 
-LANGUAGE_QUERIES = {"auto": 0, "zh": 3, "en": 4, "yue": 7, "ja": 11, "ko": 12, "nospeech": 13}
-TEXTNORM_QUERIES = {"withitn": 14, "woitn": 15}
+TEXTNORM_QUERIES = {"withitn": ITN_QUERIES[True], "woitn": ITN_QUERIES[False]}
 _AUTO_SHARE = 0.65
 _WORD_START = "\u2581"
 

@@ -24,10 +24,11 @@ from torch.multiprocessing.spawn import spawn
 
 from pipelines.demo_model import tokenizer
 from pipelines.demo_model.corpus import N_MELS, log_mel
-from pipelines.demo_model.dataset import LANGUAGE_QUERIES, TEXTNORM_QUERIES, Batch, TrainingSet
+from pipelines.demo_model.dataset import TEXTNORM_QUERIES, Batch, TrainingSet
 from pipelines.demo_model.prosody import EMOTIONS
 from pipelines.demo_model.scoring import Heard, Scores, by_language
 from predictor.engine.encoder import NetworkConfig, SenseVoiceNetwork
+from predictor.engine.transcribe import LANGUAGE_QUERIES
 
 OUTPUT_SIZE = 160
 LINEAR_UNITS = 512

@@ -155,7 +155,7 @@ class Reference:
 @torch.inference_mode()
 def compare(directory: Path, clips: Sequence[Samples]) -> Parity:
     """Run FunASR and the engine over the same clips, cycling through every setting."""
-    engine = Engine.load(directory)
+    engine = Engine(directory)
     reference = Reference(directory, engine)
     settings = [SETTINGS[index % len(SETTINGS)] for index in range(len(clips))]
     features_delta = logits_delta = 0.0

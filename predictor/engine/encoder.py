@@ -8,7 +8,7 @@ loads as it is.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 import torch.nn.functional as F
@@ -41,23 +41,10 @@ class NetworkConfig:
     attention_dropout_rate: float = 0.1
 
     def __post_init__(self) -> None:
-        sizes = {
-            name: getattr(self, name)
-            for name in (
-                "input_size",
-                "output_size",
-                "attention_heads",
-                "linear_units",
-                "num_blocks",
-                "kernel_size",
-                "vocab_size",
-            )
-        }
-        for name, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"{name} must be at least 1, not {size}")
-        if self.tp_blocks < 0:
-            raise ValueError(f"tp_blocks must be at least 0, not {self.tp_blocks}")
+        for name, size in asdict(self).items():
+            least = 0 if name == "tp_blocks" or name.endswith("_rate") else 1
+            if size < least:
+                raise ValueError(f"{name} must be at least {least}, not {size}")
         if self.output_size % self.attention_heads:
             raise ValueError(
                 f"output_size {self.output_size} is not a multiple of "

@@ -64,17 +64,27 @@ class Engine:
 
     ``open`` and ``assemble`` may be called from any thread; ``recognize`` from one at a time.
 
+    Args:
+        model_dir: prepared model directory, made by ``python -m predictor prepare``.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        max_audio_seconds: longest audio taken.
+        max_audio_bytes: largest encoded audio taken.
+
     Attributes:
         model: what is loaded.
+
+    Raises:
+        InvalidModel: a file is missing, altered or of another architecture.
     """
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        model_dir: Path,
         device: str = "cpu",
         max_audio_seconds: float = 4 * 3600.0,
         max_audio_bytes: int = 512 << 20,
     ) -> None:
+        checkpoint = Checkpoint(model_dir)
         self.model = ModelInfo(
             checkpoint.manifest.name,
             checkpoint.manifest.version,
@@ -87,27 +97,6 @@ class Engine:
         self.tokenizer = checkpoint.tokenizer
         self.frontend = checkpoint.frontend(self._device)
         self.network = checkpoint.network(self._device)
-
-    @classmethod
-    def load(
-        cls,
-        model_dir: Path,
-        device: str = "cpu",
-        max_audio_seconds: float = 4 * 3600.0,
-        max_audio_bytes: int = 512 << 20,
-    ) -> "Engine":
-        """Load a prepared model directory.
-
-        Args:
-            model_dir: made by ``python -m predictor prepare``.
-            device: ``cpu``, ``cuda`` or ``cuda:N``.
-            max_audio_seconds: longest audio taken.
-            max_audio_bytes: largest encoded audio taken.
-
-        Raises:
-            InvalidModel: a file is missing, altered or of another architecture.
-        """
-        return cls(Checkpoint(model_dir), device, max_audio_seconds, max_audio_bytes)
 
     def warm_up(self) -> None:
         """Run a second of noise, so that the first request does not pay for lazy initialisation."""

@@ -88,7 +88,7 @@ def _load(settings: Settings) -> Engine:
     elif device != "cpu" and not has_gpu:
         raise SystemExit(f"device {device}: torch finds no GPU here")
     try:
-        engine = Engine.load(
+        engine = Engine(
             settings.model_dir, device, settings.max_audio_seconds, settings.max_audio_bytes
         )
     except InvalidModel as error:

@@ -72,7 +72,7 @@ def _router(data_plane: SpeechDataPlane) -> APIRouter:
         json_length = _json_length(request)
         return await _infer(data_plane, model_name, request, lambda body: V2Body(body, json_length))
 
-    @router.get("/v2/models/{model_name}", tags=["V2"])
+    @router.get("/v2/models/{model_name}")
     async def metadata(model_name: str) -> Response:
         """The model's inputs and outputs, its version, digest, and notice."""
         described = await data_plane.model_metadata(model_name)

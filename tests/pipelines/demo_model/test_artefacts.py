@@ -29,7 +29,7 @@ def rows():
 
 @pytest.fixture(scope="module")
 def engine():
-    return Engine.load(MODEL)
+    return Engine(MODEL)
 
 
 @pytest.fixture(scope="module")

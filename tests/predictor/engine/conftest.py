@@ -137,14 +137,14 @@ def demo_tokenizer(demo_model_dir: Path) -> Tokenizer:
 def demo_engine(demo_model_dir: Path) -> Engine:
     """The embedded model: its texts and tags mean something."""
     with segment.one_torch_thread():
-        return Engine.load(demo_model_dir)
+        return Engine(demo_model_dir)
 
 
 @pytest.fixture(scope="session")
 def random_engine(random_model_dir: Path) -> Engine:
     """Random weights: quick, for whatever does not depend on what was learnt."""
     with segment.one_torch_thread():
-        return Engine.load(random_model_dir)
+        return Engine(random_model_dir)
 
 
 class LoudnessDetector:

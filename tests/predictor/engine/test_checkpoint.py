@@ -224,7 +224,7 @@ def test_the_version_is_the_revision_or_the_digest(model):
 
 def test_what_is_served_is_told(model):
     edit_manifest(model, name="my-model", notice="A toy.", revision="r1")
-    info = Engine.load(model).model
+    info = Engine(model).model
     assert (info.name, info.version, info.notice) == ("my-model", "r1", "A toy.")
     assert info.digest == read_manifest(model).digest
 

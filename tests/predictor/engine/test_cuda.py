@@ -13,7 +13,7 @@ pytestmark = [
 
 def test_transcripts_equal_those_of_the_cpu(demo_model_dir):
     clips = sorted((demo_model_dir / "evaluation").glob("*-*.*"))[::5]
-    on_cpu, on_gpu = (Engine.load(demo_model_dir, device) for device in ("cpu", "cuda"))
+    on_cpu, on_gpu = (Engine(demo_model_dir, device) for device in ("cpu", "cuda"))
     for clip in clips:
         expected, heard = (engine.transcribe(clip.read_bytes()) for engine in (on_cpu, on_gpu))
         assert heard.text == expected.text
@@ -22,6 +22,6 @@ def test_transcripts_equal_those_of_the_cpu(demo_model_dir):
 
 
 def test_features_are_made_on_the_gpu(demo_model_dir):
-    engine = Engine.load(demo_model_dir, "cuda")
+    engine = Engine(demo_model_dir, "cuda")
     features = engine.frontend(torch.zeros(16_000, device="cuda"))
     assert features.device.type == "cuda"

@@ -124,7 +124,7 @@ def test_a_single_sample_is_transcribed(random_engine):
 
 
 def test_limits_are_those_of_the_engine(random_model_dir, encode, tone):
-    engine = transcribe.Engine.load(random_model_dir, max_audio_seconds=1.0, max_audio_bytes=40_000)
+    engine = transcribe.Engine(random_model_dir, max_audio_seconds=1.0, max_audio_bytes=40_000)
     assert engine.transcribe(encode(tone(440, 1.0))).duration == 1.0
     with pytest.raises(AudioTooLong):
         engine.transcribe(encode(tone(440, 1.1)))
