@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from predictor.engine.checkpoint import CMVN, CONFIG, WEIGHTS, read_config, write_manifest
 from predictor.engine.encoder import SenseVoiceNetwork
-from predictor.engine.prepare import PICKLED_WEIGHTS
+from predictor.engine.prepare import PICKLED_WEIGHTS, write_int8
 from predictor.engine.tokenizer import Tokenizer
 
 
@@ -49,6 +49,7 @@ def write_random_model(
         torch.save(state, destination / PICKLED_WEIGHTS)
         return destination
     save_file(state, destination / WEIGHTS)
+    write_int8(destination, sizes, compiled=False)
     write_manifest(
         destination,
         tokenizer.name,

@@ -1,7 +1,12 @@
 """``python -m predictor serve | transcribe | prepare``."""
 
 import argparse
+import os
 import sys
+
+# NumPy multiplies only small matrices here. OpenBLAS's threads, which it starts when it is imported, would
+# spin on the cores that the network needs.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main(arguments: list[str]) -> int:
@@ -10,7 +15,7 @@ def main(arguments: list[str]) -> int:
         from predictor.server.settings import Settings
 
         settings = Settings.from_command_line(arguments[1:])
-        # After the flags are known to be right: it brings torch and kserve, which take seconds.
+        # After the flags are known to be right: it brings kserve, which takes seconds.
         from predictor.server.app import serve
 
         serve(settings)

@@ -100,7 +100,7 @@ class Cmvn:
     def stacked(self, log_mel: NDArray[np.float32]) -> Tensor:
         """[windows, 80] → normalised low-frame-rate features, float32 [frames, 560]."""
         normalised = (log_mel - self.mean) / self.deviation
-        return low_frame_rate(torch.from_numpy(normalised), LFR_M, LFR_N)
+        return torch.from_numpy(low_frame_rate(normalised, LFR_M, LFR_N))
 
 
 def target(

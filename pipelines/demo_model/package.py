@@ -18,6 +18,7 @@ from pipelines.demo_model.dataset import LFR_M, LFR_N, N_MELS
 from pipelines.demo_model.prosody import EMOTIONS
 from pipelines.demo_model.train import network_config
 from predictor.engine.checkpoint import CMVN, CONFIG, WEIGHTS, write_manifest
+from predictor.engine.prepare import write_int8
 
 TOKENIZER = "demo.bpe.model"
 NAME = "sensevoice-demo"
@@ -38,7 +39,7 @@ EVENT_CLIPS = 30
 
 
 def package(training: Path, destination: Path) -> None:
-    """``last.pt``, ``am.mvn`` and the tokenizer of a training → a model directory, weights in fp16."""
+    """``last.pt``, ``am.mvn`` and the tokenizer of a training → a model directory, in fp16 and int8."""
     destination.mkdir(parents=True, exist_ok=True)
     state = torch.load(training / "last.pt", map_location="cpu", weights_only=True)
     save_file(
@@ -46,6 +47,8 @@ def package(training: Path, destination: Path) -> None:
     )
     shutil.copyfile(training / CMVN, destination / CMVN)
     shutil.copyfile(training / TOKENIZER, destination / TOKENIZER)
+    sizes = network_config(tokenizer.load(training / TOKENIZER).get_piece_size())
+    write_int8(destination, sizes, compiled=False)
     config = model_config(tokenizer.load(training / TOKENIZER).get_piece_size())
     (destination / CONFIG).write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     write_manifest(destination, TOKENIZER, NAME, source=SOURCE, licence=LICENCE, notice=NOTICE)

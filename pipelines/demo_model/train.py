@@ -27,7 +27,8 @@ from pipelines.demo_model.corpus import N_MELS, log_mel
 from pipelines.demo_model.dataset import TEXTNORM_QUERIES, Batch, TrainingSet
 from pipelines.demo_model.prosody import EMOTIONS
 from pipelines.demo_model.scoring import Heard, Scores, by_language
-from predictor.engine.encoder import NetworkConfig, SenseVoiceNetwork
+from predictor.engine.encoder import SenseVoiceNetwork
+from predictor.engine.network import NetworkConfig
 from predictor.engine.transcribe import LANGUAGE_QUERIES
 
 OUTPUT_SIZE = 160

@@ -24,7 +24,9 @@ from pipelines.random_model import write_random_model
 from predictor.engine.audio import decode
 from predictor.engine.checkpoint import CMVN, CONFIG, Checkpoint
 from predictor.engine.decoding import collapse
-from predictor.engine.transcribe import LANGUAGE_QUERIES, TEXTNORM_QUERIES, Engine
+from predictor.engine.encoder import SenseVoiceNetwork
+from predictor.engine.frontend import Frontend
+from predictor.engine.transcribe import LANGUAGE_QUERIES, TEXTNORM_QUERIES
 from predictor.engine.types import SAMPLE_RATE, Samples
 
 SETTINGS = list(product(LANGUAGE_QUERIES, TEXTNORM_QUERIES))
@@ -101,14 +103,14 @@ def real_clips(folder: Path, n: int) -> list[Samples]:
 
 
 class Reference:
-    """FunASR's SenseVoiceSmall around an engine's weights."""
+    """FunASR's SenseVoiceSmall around the engine's weights."""
 
-    def __init__(self, directory: Path, engine: Engine) -> None:
+    def __init__(self, checkpoint: Checkpoint, module: SenseVoiceNetwork) -> None:
         from funasr.frontends.wav_frontend import WavFrontend
         from funasr.models.sense_voice.model import SenseVoiceSmall
         from funasr.tokenizer.sentencepiece_tokenizer import SentencepiecesTokenizer
 
-        checkpoint = Checkpoint(directory)
+        directory = checkpoint.directory
         config = yaml.safe_load((directory / CONFIG).read_text(encoding="utf-8"))
         frontend = {**config["frontend_conf"], "cmvn_file": str(directory / CMVN), "dither": 0.0}
         self.frontend = WavFrontend(**frontend)
@@ -119,7 +121,7 @@ class Reference:
             input_size=checkpoint.frontend_config.feature_size,
             vocab_size=checkpoint.tokenizer.vocab_size,
         ).eval()
-        self.model.load_state_dict(engine.network.state_dict(), assign=True)
+        self.model.load_state_dict(module.state_dict(), assign=True)
         self._logits: list[Tensor] = []
         self._ids: list[list[int]] = []
         self.model.ctc.ctc_lo.register_forward_hook(self._keep_logits)
@@ -155,8 +157,10 @@ class Reference:
 @torch.inference_mode()
 def compare(directory: Path, clips: Sequence[Samples]) -> Parity:
     """Run FunASR and the engine over the same clips, cycling through every setting."""
-    engine = Engine(directory)
-    reference = Reference(directory, engine)
+    checkpoint = Checkpoint(directory)
+    module = checkpoint.module("cpu", "fp32")
+    frontend = Frontend(checkpoint.frontend_config, checkpoint.cmvn)
+    reference = Reference(checkpoint, module)
     settings = [SETTINGS[index % len(SETTINGS)] for index in range(len(clips))]
     features_delta = logits_delta = 0.0
     n_values = n_beyond = 0
@@ -165,8 +169,8 @@ def compare(directory: Path, clips: Sequence[Samples]) -> Parity:
     alone: list[list[int]] = []
     for clip, (language, itn) in zip(clips, settings, strict=True):
         expected_features, expected_logits, expected_ids = reference.run(clip, language, itn)
-        mine = engine.frontend(torch.from_numpy(clip))
-        logits = _logits(engine, [mine], [(language, itn)])[0]
+        mine = torch.from_numpy(frontend(clip))
+        logits = _logits(module, [mine], [(language, itn)])[0]
         ids = _token_ids(logits)
         delta = (mine - expected_features).abs()
         features_delta = max(features_delta, float(delta.max()))
@@ -182,14 +186,14 @@ def compare(directory: Path, clips: Sequence[Samples]) -> Parity:
     order = [i for start in range(BATCH) for i in range(start, len(clips), BATCH)]
     for start in range(0, len(order), BATCH):
         rows = order[start : start + BATCH]
-        batch = _logits(engine, [features[i] for i in rows], [settings[i] for i in rows])
+        batch = _logits(module, [features[i] for i in rows], [settings[i] for i in rows])
         batch_mismatches += sum(
             _token_ids(logits) != alone[i] for i, logits in zip(rows, batch, strict=True)
         )
     return Parity(
         n_clips=len(clips),
         seconds=round(sum(map(len, clips)) / SAMPLE_RATE, 1),
-        parameters=sum(p.numel() for p in engine.network.parameters()),
+        parameters=sum(p.numel() for p in module.parameters()),
         features=features_delta,
         features_beyond=n_beyond / n_values,
         logits=logits_delta,
@@ -199,10 +203,10 @@ def compare(directory: Path, clips: Sequence[Samples]) -> Parity:
 
 
 def _logits(
-    engine: Engine, features: Sequence[Tensor], settings: Sequence[tuple[str, bool]]
+    module: SenseVoiceNetwork, features: Sequence[Tensor], settings: Sequence[tuple[str, bool]]
 ) -> list[Tensor]:
     """Logits [4 + frames, vocab] of each clip, computed in one batch."""
-    logits = engine.network(
+    logits = module(
         torch.nn.utils.rnn.pad_sequence(list(features), batch_first=True),
         torch.tensor([len(x) for x in features]),
         torch.tensor([LANGUAGE_QUERIES[language] for language, _ in settings]),

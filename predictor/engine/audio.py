@@ -41,6 +41,8 @@ TRUNCATED_SHARE = 0.95
 PCM_CODECS = (1, 3, 0xFFFE)
 """WAV format tags of integer, float and extensible PCM."""
 
+PCM_TAGS = tuple(struct.pack("<H", tag) for tag in PCM_CODECS)
+
 UNKNOWN_LENGTH = 0x7FFFFF00
 """WAV data sizes from here on are placeholders of encoders that write to a pipe."""
 
@@ -116,13 +118,12 @@ def declared_seconds(data: bytes) -> float | None:
 
 
 def _open(data: bytes) -> InputContainer:
+    options = {"format_whitelist": DEMUXERS, "protocol_whitelist": ""}
+    if data[:4] == b"RIFF" and data[12:16] == b"fmt " and data[20:22] in PCM_TAGS:
+        # FFmpeg would decode seconds of PCM in search of surround sound hidden in it: most of the work.
+        options |= {"probesize": "2048", "analyzeduration": "0"}
     try:
-        return av.open(
-            io.BytesIO(data),
-            mode="r",
-            metadata_errors="replace",
-            options={"format_whitelist": DEMUXERS, "protocol_whitelist": ""},
-        )
+        return av.open(io.BytesIO(data), mode="r", metadata_errors="replace", options=options)
     except (av.FFmpegError, ValueError) as error:
         raise InvalidAudio("audio: not in a known audio format, or damaged at its start") from error
 
@@ -169,7 +170,8 @@ def _frames(container: InputContainer, declared: float | None) -> Iterator[Audio
 def _resampled(frames: Iterator[AudioFrame], max_seconds: float, split: bool) -> Iterator[Samples]:
     resampler: AudioResampler | None = None
     n_channels = 0
-    n_samples = 0
+    n_samples = n_pending = 0
+    pending: list[Samples] = []
     # The trailing None flushes the resampler.
     for frame in chain(frames, (None,)):
         if resampler is None:
@@ -191,14 +193,19 @@ def _resampled(frames: Iterator[AudioFrame], max_seconds: float, split: bool) ->
                 "audio: its sample format or channel count changes in the middle"
             ) from error
         for out in resampled:
-            block: Samples = np.ascontiguousarray(out.to_ndarray().reshape(-1, n_channels).T)
-            n_samples += block.shape[1]
+            n_samples += out.samples
+            n_pending += out.samples
             if n_samples > max_seconds * SAMPLE_RATE:
                 raise _too_long(max_seconds)
-            if block.shape[1]:
-                # A float codec may carry NaN, which would poison the whole network batch.
-                block = np.nan_to_num(block, nan=0.0).clip(-MAX_PEAK, MAX_PEAK)
-                yield block if split else block.mean(axis=0, keepdims=True)
+            pending.append(out.to_ndarray().astype(np.float32, copy=False))
+        # Codecs give pieces of 20 ms, and each call below costs as much for a second.
+        if pending and (frame is None or n_pending >= SAMPLE_RATE):
+            block: Samples = np.concatenate(pending, axis=1).reshape(-1, n_channels).T
+            pending, n_pending = [], 0
+            # A float codec may carry NaN, which would poison the whole network batch.
+            block = np.nan_to_num(block, nan=0.0).clip(-MAX_PEAK, MAX_PEAK)
+            if block.size:
+                yield np.ascontiguousarray(block) if split else block.mean(axis=0, keepdims=True)
     if not n_samples:
         raise InvalidAudio("audio: holds no samples")
 

@@ -1,31 +1,38 @@
 """A prepared model directory: what it holds, how it is verified and loaded.
 
-Layout: ``model.safetensors``, ``config.yaml``, the CMVN file, the sentencepiece model, and
-``model-manifest.json`` with the sha256 of each. Nothing here opens a pickle.
+Layout: ``model.safetensors`` (as trained), ``model.int8.safetensors`` (for the CPU), ``config.yaml``, the
+CMVN file, the sentencepiece model, and ``model-manifest.json`` with the sha256 of each. Beside them
+perhaps the int8 graphs compiled for one kind of CPU. Nothing here opens a pickle. A file is verified
+before it is read, and only what is served is read.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor
 
-from predictor.engine.encoder import NetworkConfig, SenseVoiceNetwork
+from predictor.engine.cpu import multiplies_int8
 from predictor.engine.errors import InvalidModel
 from predictor.engine.frontend import Frontend, FrontendConfig, read_cmvn
+from predictor.engine.network import Network, NetworkConfig, Precision
 from predictor.engine.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from predictor.engine.encoder import SenseVoiceNetwork
+
 WEIGHTS = "model.safetensors"
+INT8_WEIGHTS = "model.int8.safetensors"
 CONFIG = "config.yaml"
 CMVN = "am.mvn"
 MANIFEST = "model-manifest.json"
+
+COMPILED_ENCODER = "encoder.int8.blob"
+COMPILED_HEAD = "head.int8.blob"
 
 MAX_SIZE = 65_536
 """No size in a config may exceed this: a damaged one must not ask for all the memory there is."""
@@ -41,6 +48,8 @@ class Manifest(BaseModel):
         licence: SPDX id or the licence's name; empty where unknown.
         notice: what every user must be told, e.g. that a model is not for production.
         tokenizer: file name of the sentencepiece model.
+        compiled_for: OpenVINO version and CPU that the compiled int8 graphs are for; empty where there
+            are none.
         files: sha256 of every other file, by name.
     """
 
@@ -53,12 +62,18 @@ class Manifest(BaseModel):
     licence: str = ""
     notice: str = ""
     tokenizer: str
+    compiled_for: str = ""
     files: dict[str, str]
 
     @property
     def digest(self) -> str:
-        """sha256 over the files' names and digests: equal for equal content, wherever it lies."""
-        listing = "".join(f"{digest}  {name}\n" for name, digest in sorted(self.files.items()))
+        """sha256 over the files' names and digests: equal for equal content, wherever it lies and
+        whatever CPU it was compiled for."""
+        listing = "".join(
+            f"{digest}  {name}\n"
+            for name, digest in sorted(self.files.items())
+            if name not in (COMPILED_ENCODER, COMPILED_HEAD)
+        )
         return hashlib.sha256(listing.encode()).hexdigest()
 
     @property
@@ -68,7 +83,7 @@ class Manifest(BaseModel):
 
 
 class Checkpoint:
-    """A verified model directory.
+    """A model directory whose small files are read and verified; the weights are when asked for.
 
     Args:
         directory: a prepared model directory.
@@ -80,40 +95,88 @@ class Checkpoint:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.manifest = read_manifest(directory)
-        verify(directory, self.manifest)
+        verify(directory, self.manifest, (CONFIG, CMVN, self.manifest.tokenizer))
         self.tokenizer = Tokenizer(directory / self.manifest.tokenizer)
         self.frontend_config, self.network_config = read_config(
             directory / CONFIG, self.tokenizer.vocab_size
         )
-
-    def frontend(self, device: torch.device) -> Frontend:
         try:
-            return Frontend(self.frontend_config, read_cmvn(self.directory / CMVN)).to(device)
+            self.cmvn = read_cmvn(directory / CMVN)
+            self._frontend = Frontend(self.frontend_config, self.cmvn)
         except ValueError as error:
             raise InvalidModel(str(error)) from error
 
-    def network(self, device: torch.device) -> SenseVoiceNetwork:
-        """The network in float32, in evaluation mode, on a device."""
+    def best_precision(self, device: str) -> Precision:
+        """bf16 on a GPU; on a CPU int8 where the directory has it and the CPU multiplies it, else fp32."""
+        if device.startswith("cuda"):
+            return "bf16"
+        has_int8 = INT8_WEIGHTS in self.manifest.files
+        return "int8" if has_int8 and multiplies_int8() else "fp32"
+
+    def network(self, device: str, precision: Precision, threads: int, passes: int = 1) -> Network:
+        """Verify and load the weights.
+
+        Args:
+            device: ``cpu``, ``cuda`` or ``cuda:N``.
+            precision: int8 is for the CPU alone.
+            threads: CPU threads of one pass.
+            passes: passes that may run at once.
+
+        Raises:
+            InvalidModel: the weights are missing, altered, or do not fit the config.
+        """
+        # Imported here, as OpenVINO is: each takes a second or more, and only one is needed.
+        if precision == "int8":
+            if device != "cpu":
+                raise InvalidModel(f"precision int8 runs on the CPU, not on {device}")
+            return self._int8_network(threads, passes)
+        if device == "cpu":
+            from predictor.engine.torch_network import TorchNetwork
+
+            return TorchNetwork(self.module(device, precision), self._frontend, threads)
+        from predictor.engine.gpu_network import GpuNetwork
+
+        return GpuNetwork(self.module(device, precision), self.frontend_config, self.cmvn)
+
+    def module(self, device: str, precision: Precision) -> "SenseVoiceNetwork":
+        """Verify and load the weights into torch's network, in any precision but int8."""
+        from safetensors.torch import load_file
+
+        from predictor.engine.torch_network import DTYPES, build_module
+
+        verify(self.directory, self.manifest, [WEIGHTS])
         try:
-            state = load_file(self.directory / WEIGHTS, device=str(device))
+            state = load_file(self.directory / WEIGHTS, device=device)
         except (SafetensorError, OSError) as error:
             raise InvalidModel(f"{WEIGHTS}: not a safetensors file") from error
-        return build_network(self.network_config, state)
+        return build_module(self.network_config, state, DTYPES[precision])
 
+    def _int8_network(self, threads: int, passes: int) -> Network:
+        from predictor.engine import int8
 
-def build_network(config: NetworkConfig, state: Mapping[str, Tensor]) -> SenseVoiceNetwork:
-    """A network around existing tensors, cast to float32, without initialising weights first.
+        if self.manifest.compiled_for == int8.target():
+            verify(self.directory, self.manifest, (COMPILED_ENCODER, COMPILED_HEAD))
+            encoder = int8.load_compiled(self.directory / COMPILED_ENCODER, threads, passes)
+            head = int8.load_compiled(self.directory / COMPILED_HEAD, threads, passes)
+        else:
+            graphs = int8.GraphBuilder(self.network_config, self._int8_weights())
+            try:
+                encoder = int8.compile_graph(graphs.encoder(), threads, passes)
+                head = int8.compile_graph(graphs.head(), threads, passes)
+            except (KeyError, RuntimeError) as error:
+                raise InvalidModel(f"{INT8_WEIGHTS} does not fit {CONFIG}: {error}") from error
+        return int8.Int8Network(self._frontend, encoder, head)
 
-    Raises:
-        InvalidModel: names or shapes differ from what the config asks for.
-    """
-    with torch.device("meta"):
-        network = SenseVoiceNetwork(config)
-    try:
-        network.load_state_dict({k: v.float() for k, v in state.items()}, assign=True)
-    except RuntimeError as error:
-        raise InvalidModel(f"weights do not fit {CONFIG}: {error}") from error
-    return network.eval().requires_grad_(False)
+    def _int8_weights(self) -> dict[str, Any]:
+        from safetensors.numpy import load_file
+
+        if INT8_WEIGHTS not in self.manifest.files:
+            raise InvalidModel(f"{self.directory} has no {INT8_WEIGHTS}: prepare the model again")
+        verify(self.directory, self.manifest, [INT8_WEIGHTS])
+        try:
+            return load_file(self.directory / INT8_WEIGHTS)
+        except (SafetensorError, OSError) as error:
+            raise InvalidModel(f"{INT8_WEIGHTS}: not a safetensors file") from error
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -133,15 +196,17 @@ def read_manifest(directory: Path) -> Manifest:
     for name in (*manifest.files, manifest.tokenizer):
         if name in {"", ".", ".."} or Path(name).name != name:
             raise InvalidModel(f"{MANIFEST}: {name!r} is not a plain file name")
-    for name in (WEIGHTS, CONFIG, CMVN, manifest.tokenizer):
+    compiled = (COMPILED_ENCODER, COMPILED_HEAD) if manifest.compiled_for else ()
+    for name in (WEIGHTS, CONFIG, CMVN, manifest.tokenizer, *compiled):
         if name not in manifest.files:
             raise InvalidModel(f"{MANIFEST}: no digest of {name}")
     return manifest
 
 
-def verify(directory: Path, manifest: Manifest) -> None:
+def verify(directory: Path, manifest: Manifest, names: Iterable[str]) -> None:
     """Raises: InvalidModel: a file is missing or its sha256 is not the manifest's."""
-    for name, expected in manifest.files.items():
+    for name in names:
+        expected = manifest.files[name]
         try:
             actual = sha256(directory / name)
         except OSError as error:
@@ -159,12 +224,13 @@ def write_manifest(directory: Path, tokenizer: str, name: str, **about: str) -> 
     """Digest the model's files in ``directory`` and write ``model-manifest.json`` beside them.
 
     Args:
-        directory: holds ``model.safetensors``, ``config.yaml``, ``am.mvn`` and the tokenizer.
+        directory: holds the weights, ``config.yaml``, ``am.mvn`` and the tokenizer.
         tokenizer: file name of the sentencepiece model.
         name: the model's name.
-        about: ``source``, ``revision``, ``licence``, ``notice``.
+        about: ``source``, ``revision``, ``licence``, ``notice``, ``compiled_for``.
     """
-    files = {file: sha256(directory / file) for file in (WEIGHTS, CONFIG, CMVN, tokenizer)}
+    known = (WEIGHTS, INT8_WEIGHTS, CONFIG, CMVN, tokenizer, COMPILED_ENCODER, COMPILED_HEAD)
+    files = {file: sha256(directory / file) for file in known if (directory / file).exists()}
     manifest = Manifest(name=name, tokenizer=tokenizer, files=files, **about)  # type: ignore[arg-type]
     text = json.dumps(manifest.model_dump(), indent=2, ensure_ascii=False)
     (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")

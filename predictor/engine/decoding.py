@@ -1,25 +1,20 @@
-"""Encoder output → tokens with frames and confidences, and the three tags with probabilities.
+"""Best paths → tokens with frames and confidences; tag logits → the three tags with probabilities.
 
 Decoding is greedy CTC (Graves et al. 2006): the best token of each frame, repeats collapsed, blanks
-dropped. The argmax of logits equals that of their softmax, so the softmax over the vocabulary is taken
-only on the few frames that emit a token.
+dropped.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
-from torch import Tensor, nn
+import numpy as np
+from numpy.typing import NDArray
 
-from predictor.engine.encoder import N_QUERIES
+from predictor.engine.network import BestPath
 from predictor.engine.tokenizer import BLANK_ID, Tokenizer
 from predictor.engine.types import Tag
 
 LANGUAGE_FRAME, EMOTION_FRAME, EVENT_FRAME = 0, 1, 2
-
-CHUNK_FRAMES = 512
-"""Frames projected to the vocabulary at a time: 25,055 logits a frame are 51 MB a chunk."""
-
 
 SEAM_FRAMES = 3
 """How far apart two windows may place the same token: CTC paths waver by a frame or two."""
@@ -58,12 +53,6 @@ class Tags:
     event: Tag
 
 
-def best_path(head: nn.Module, encoded: Tensor) -> Tensor:
-    """``encoded`` float [frames, size] → int64 [frames], the best token of each frame."""
-    chunks = [head(chunk).argmax(dim=-1) for chunk in torch.split(encoded, CHUNK_FRAMES)]
-    return torch.cat(chunks)
-
-
 def collapse(path: Sequence[int]) -> list[tuple[int, int, int]]:
     """Best path → (token id, first frame, frame after the last) of each run that is not blank."""
     runs: list[tuple[int, int, int]] = []
@@ -76,30 +65,16 @@ def collapse(path: Sequence[int]) -> list[tuple[int, int, int]]:
     return runs
 
 
-def decode_tokens(head: nn.Module, encoded: Tensor) -> list[Token]:
-    """Speech frames of one clip, float [frames, size] → its tokens."""
-    path = best_path(head, encoded)
-    runs = collapse(path.tolist())
-    if not runs:
-        return []
-    frames = (path != BLANK_ID).nonzero()[:, 0]
-    log_probabilities = []
-    for rows in torch.split(frames, CHUNK_FRAMES):
-        logits = head(encoded[rows]).float()
-        log_probabilities.append(logits.amax(dim=-1) - logits.logsumexp(dim=-1))
-    probabilities = torch.cat(log_probabilities).exp().tolist()
-    tokens = []
-    position = 0
-    for token_id, start, end in runs:
-        run = probabilities[position : position + end - start]
-        position += end - start
-        tokens.append(Token(token_id, start, end, sum(run) / len(run)))
-    return tokens
+def decode_tokens(path: BestPath) -> list[Token]:
+    """Best path over one clip's speech frames → its tokens."""
+    return [
+        Token(token_id, start, end, float(np.exp(path.log_probabilities[start:end]).mean()))
+        for token_id, start, end in collapse(path.ids.tolist())
+    ]
 
 
 def decode_tags(
-    head: nn.Module,
-    encoded: Tensor,
+    logits: NDArray[np.float32],
     tokenizer: Tokenizer,
     languages: Collection[str],
     excluded_emotions: Collection[str] = (),
@@ -107,13 +82,11 @@ def decode_tags(
     """The tags of one clip.
 
     Args:
-        head: the vocabulary layer.
-        encoded: float [4 + frames, size]; only the four query frames are used.
+        logits: float32 [4, vocab_size], of the four query frames.
         tokenizer: gives the ids of the labels.
         languages: language labels to choose among.
         excluded_emotions: emotion labels never to choose.
     """
-    logits = head(encoded[:N_QUERIES]).float()
     emotions = {k: v for k, v in tokenizer.emotions.items() if k not in excluded_emotions}
     return Tags(
         _choose(logits[LANGUAGE_FRAME], {label: tokenizer.languages[label] for label in languages}),
@@ -122,10 +95,11 @@ def decode_tags(
     )
 
 
-def _choose(logits: Tensor, labels: Mapping[str, int]) -> Tag:
+def _choose(logits: NDArray[np.float32], labels: Mapping[str, int]) -> Tag:
     """Softmax of one frame's logits [vocab] over the labels' ids."""
-    ids = torch.tensor(list(labels.values()), device=logits.device)
-    probabilities = dict(zip(labels, logits[ids].softmax(dim=0).tolist(), strict=True))
+    chosen = logits[list(labels.values())].astype(np.float64)
+    exponentials = np.exp(chosen - chosen.max())
+    probabilities = dict(zip(labels, (exponentials / exponentials.sum()).tolist(), strict=True))
     label = max(probabilities, key=probabilities.__getitem__)
     return Tag(label, probabilities[label], probabilities)
 

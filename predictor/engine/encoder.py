@@ -8,48 +8,38 @@ loads as it is.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-N_QUERIES = 4
-"""Frames in front of the speech: language, event, emotion, text normalisation. The first four output
-frames are, in this order, the language, emotion, event and text-normalisation tags."""
-
-N_QUERY_EMBEDDINGS = 16
-"""Rows of the query embedding: 7 reserved, 7 languages (0 is auto), 2 text normalisations."""
-
-EVENT_QUERY = 1
-EMOTION_QUERY = 2
+from predictor.engine.network import (
+    EMOTION_QUERY,
+    EVENT_QUERY,
+    N_QUERIES,
+    N_QUERY_EMBEDDINGS,
+    NetworkConfig,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class NetworkConfig:
-    """Sizes of one checkpoint, as its ``config.yaml`` and tokenizer give them."""
+class PaddingMask(NamedTuple):
+    """Where a batch is padded, in the forms that every block needs.
 
-    input_size: int
-    output_size: int
-    attention_heads: int
-    linear_units: int
-    num_blocks: int
-    tp_blocks: int
-    kernel_size: int
-    vocab_size: int
-    dropout_rate: float = 0.1
-    attention_dropout_rate: float = 0.1
+    Attributes:
+        frames: float [batch, frames], 1 for a real frame, 0 for padding.
+        scores: float [batch, 1, 1, frames], added to attention scores: 0 or -inf. A boolean mask would
+            be turned into this anew by every block.
+    """
 
-    def __post_init__(self) -> None:
-        for name, size in asdict(self).items():
-            least = 0 if name == "tp_blocks" or name.endswith("_rate") else 1
-            if size < least:
-                raise ValueError(f"{name} must be at least {least}, not {size}")
-        if self.output_size % self.attention_heads:
-            raise ValueError(
-                f"output_size {self.output_size} is not a multiple of "
-                f"attention_heads {self.attention_heads}"
-            )
+    frames: Tensor
+    scores: Tensor
+
+    @classmethod
+    def of(cls, real: Tensor, dtype: torch.dtype) -> "PaddingMask":
+        """``real``: bool [batch, frames]."""
+        scores = torch.zeros_like(real, dtype=dtype).masked_fill_(~real, -math.inf)
+        return cls(real.to(dtype), scores[:, None, None, :])
 
 
 class SanmAttention(nn.Module):
@@ -62,32 +52,34 @@ class SanmAttention(nn.Module):
         self.dropout_rate = config.attention_dropout_rate
         self.linear_q_k_v = nn.Linear(input_size, 3 * size)
         self.linear_out = nn.Linear(size, size)
-        self.fsmn_block = nn.Conv1d(size, size, config.kernel_size, groups=size, bias=False)
-        left = (config.kernel_size - 1) // 2
-        self.padding = (left, config.kernel_size - 1 - left)
+        self.fsmn_block = nn.Conv1d(
+            size, size, config.kernel_size, groups=size, bias=False, padding="same"
+        )
 
     def memory(self, value: Tensor, mask: Tensor | None) -> Tensor:
         """FSMN memory of ``value`` [batch, frames, size]; padded frames count as zero."""
         if mask is not None:
             value = value * mask[:, :, None]
-        out: Tensor = self.fsmn_block(F.pad(value.transpose(1, 2), self.padding))
-        out = out.transpose(1, 2) + value
-        out = F.dropout(out, self.dropout_rate, self.training)
-        return out if mask is None else out * mask[:, :, None]
+        if torch.compiler.is_compiling():
+            # A compiler makes one kernel of the shifts, and leaves a convolution with its transpositions.
+            out = shifted_sum(value, self.fsmn_block.weight)
+        else:
+            out = self.fsmn_block(value.transpose(1, 2)).transpose(1, 2)
+        return F.dropout(out + value, self.dropout_rate, self.training)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """``x`` [batch, frames, input_size], ``mask`` [batch, frames] (1 for a real frame) or None
-        when no frame is padding → [batch, frames, output_size]."""
+    def forward(self, x: Tensor, mask: PaddingMask | None) -> Tensor:
+        """``x`` [batch, frames, input_size] → [batch, frames, output_size]; no mask where no frame is
+        padding. What comes out for a padded frame has no meaning."""
         query, key, value = self.linear_q_k_v(x).chunk(3, dim=-1)
         attended = F.scaled_dot_product_attention(
             self._split(query),
             self._split(key),
             self._split(value),
-            attn_mask=None if mask is None else mask[:, None, None, :].bool(),
+            attn_mask=None if mask is None else mask.scores,
             dropout_p=self.dropout_rate if self.training else 0.0,
         )
         out: Tensor = self.linear_out(attended.transpose(1, 2).flatten(2))
-        return out + self.memory(value, mask)
+        return out + self.memory(value, None if mask is None else mask.frames)
 
     def _split(self, x: Tensor) -> Tensor:
         """[batch, frames, size] → [batch, heads, frames, size / heads]."""
@@ -103,7 +95,14 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(config.dropout_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.w_2(self.dropout(F.relu(self.w_1(x))))
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            hidden = F.relu(self.w_1(x))
+        else:
+            # cuBLAS takes the activation along, which saves a pass over the network's widest tensor.
+            # torch has this operation for inference alone.
+            flat = torch._addmm_activation(self.w_1.bias, x.flatten(0, 1), self.w_1.weight.t())
+            hidden = flat.view(*x.shape[:2], -1)
+        out: Tensor = self.w_2(self.dropout(hidden))
         return out
 
 
@@ -119,7 +118,7 @@ class SanmBlock(nn.Module):
         self.dropout = nn.Dropout(config.dropout_rate)
         self.residual = input_size == config.output_size
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: PaddingMask | None) -> Tensor:
         attended = self.dropout(self.self_attn(self.norm1(x), mask))
         x = x + attended if self.residual else attended
         out: Tensor = x + self.dropout(self.feed_forward(self.norm2(x)))
@@ -139,7 +138,7 @@ class SanmEncoder(nn.Module):
         self.tp_encoders = nn.ModuleList(SanmBlock(width, config) for _ in range(config.tp_blocks))
         self.tp_norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: PaddingMask | None) -> Tensor:
         """``x`` [batch, frames, input_size] → [batch, frames, output_size]."""
         x = x * self.scale + sinusoidal_positions(x.shape[1], x.shape[2], x.device).to(x.dtype)
         for block in (*self.encoders0, *self.encoders):
@@ -187,13 +186,24 @@ class SenseVoiceNetwork(nn.Module):
         """
         batch, frames, _ = features.shape
         fixed = features.new_tensor([EVENT_QUERY, EMOTION_QUERY], dtype=torch.long).expand(batch, 2)
-        queries = torch.cat([language_query[:, None], fixed, textnorm_query[:, None]], dim=1)
-        x = torch.cat([self.embed(queries), features], dim=1)
-        mask: Tensor | None = None
-        # Without padding the mask is all ones: leaving it out keeps attention on its fast kernel.
-        if batch > 1 and bool((n_frames < frames).any()):
-            positions = torch.arange(N_QUERIES + frames, device=features.device)
-            mask = (positions[None, :] < (n_frames + N_QUERIES)[:, None]).to(features.dtype)
+        rows = torch.cat([language_query[:, None], fixed, textnorm_query[:, None]], dim=1)
+        padded = batch > 1 and bool((n_frames < frames).any())
+        return self.encode_rows(features, rows, n_frames if padded else None)
+
+    def encode_rows(self, features: Tensor, rows: Tensor, n_frames: Tensor | None) -> Tensor:
+        """As :meth:`encode`, without asking the device anything on the way.
+
+        Args:
+            features: float [batch, frames, input_size]; what lies in the padding does not matter.
+            rows: int64 [batch, 4], rows of the query embedding.
+            n_frames: int64 [batch]; None where no frame is padding, which keeps attention on its fastest
+                kernel.
+        """
+        x = torch.cat([self.embed(rows), features], dim=1)
+        mask: PaddingMask | None = None
+        if n_frames is not None:
+            positions = torch.arange(x.shape[1], device=x.device)
+            mask = PaddingMask.of(positions < (n_frames + N_QUERIES)[:, None], x.dtype)
         out: Tensor = self.encoder(x, mask)
         return out
 
@@ -203,6 +213,22 @@ class SenseVoiceNetwork(nn.Module):
         """As :meth:`encode`, then the vocabulary layer → logits float [batch, 4 + frames, vocab]."""
         out: Tensor = self.ctc(self.encode(features, n_frames, language_query, textnorm_query))
         return out
+
+
+def shifted_sum(x: Tensor, weight: Tensor) -> Tensor:
+    """Depthwise convolution over time as a sum of shifted products, zeros beyond both ends.
+
+    Args:
+        x: float [batch, frames, size].
+        weight: float [size, 1, kernel].
+    """
+    frames, kernel = x.shape[1], weight.shape[2]
+    left = (kernel - 1) // 2
+    padded = F.pad(x, (0, 0, left, kernel - 1 - left))
+    out = padded[:, :frames] * weight[:, 0, 0]
+    for shift in range(1, kernel):
+        out = out + padded[:, shift : shift + frames] * weight[:, 0, shift]
+    return out
 
 
 def sinusoidal_positions(n_frames: int, size: int, device: torch.device) -> Tensor:

@@ -58,9 +58,9 @@ class AudioTooLarge(InvalidRequest):
 
 
 class Overloaded(SpeechError):
-    """The queue is full; the client should come back after ``retry_after_seconds``."""
+    """More is waiting than is let in; the client should come back after ``retry_after_seconds``."""
 
-    http_status = 503
+    http_status = 429
     grpc_code = "RESOURCE_EXHAUSTED"
     reason = "overloaded"
 

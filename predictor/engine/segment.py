@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 
 from predictor.engine.types import SAMPLE_RATE, Samples
 
@@ -135,7 +134,7 @@ class VadSegmenter:
 
     def _judge_window(self) -> list[Span]:
         at = self._judged - self._offset
-        event = self._detector(torch.from_numpy(self._buffer[at : at + VAD_WINDOW]))
+        event = self._detector(self._buffer[at : at + VAD_WINDOW])
         self._judged += VAD_WINDOW
         if event and "start" in event:
             self._speech_start = max(int(event["start"]), self._last_end)
@@ -186,6 +185,8 @@ def one_torch_thread() -> Iterator[None]:
     The detector's operations are so small that waking further threads costs more than it saves, and
     on a busy machine a hundred times more.
     """
+    import torch  # Two seconds, that only audio longer than a span needs.
+
     n_threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

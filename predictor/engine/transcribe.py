@@ -2,22 +2,20 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from predictor.engine import audio
 from predictor.engine.assembly import Hypothesis, assemble
 from predictor.engine.checkpoint import Checkpoint
+from predictor.engine.cpu import available_cpus
 from predictor.engine.decoding import Tags, decode_tags, decode_tokens
-from predictor.engine.encoder import N_QUERIES
 from predictor.engine.errors import InvalidRequest
+from predictor.engine.network import Precision, Queries
 from predictor.engine.recording import Clip, Recording, batches
-from predictor.engine.segment import VAD_WINDOW, load_detector, one_torch_thread
 from predictor.engine.tokenizer import (
     EMOTION_LABELS,
     EVENT_LABELS,
@@ -62,16 +60,21 @@ class ModelInfo:
 class Engine:
     """A loaded model.
 
-    ``open`` and ``assemble`` may be called from any thread; ``recognize`` from one at a time.
+    ``open`` and ``assemble`` may be called from any thread, ``recognize`` from ``passes`` at a time.
 
     Args:
         model_dir: prepared model directory, made by ``python -m predictor prepare``.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: of the network; the best for the device and the model unless given.
+        threads: CPU threads of one pass of the network; the CPUs this process may use unless given.
+        passes: passes that may run at once on a CPU; on a GPU it is always one.
         max_audio_seconds: longest audio taken.
         max_audio_bytes: largest encoded audio taken.
 
     Attributes:
         model: what is loaded.
+        precision: what the network runs in.
+        passes: how many threads may call :meth:`recognize` at once.
 
     Raises:
         InvalidModel: a file is missing, altered or of another architecture.
@@ -81,6 +84,9 @@ class Engine:
         self,
         model_dir: Path,
         device: str = "cpu",
+        precision: Precision | None = None,
+        threads: int | None = None,
+        passes: int = 1,
         max_audio_seconds: float = 4 * 3600.0,
         max_audio_bytes: int = 512 << 20,
     ) -> None:
@@ -91,21 +97,20 @@ class Engine:
             checkpoint.manifest.digest,
             checkpoint.manifest.notice,
         )
-        self._device = torch.device(device)
         self._max_audio_seconds = max_audio_seconds
         self._max_audio_bytes = max_audio_bytes
+        self._seconds_per_frame = checkpoint.frontend_config.seconds_per_frame
         self.tokenizer = checkpoint.tokenizer
-        self.frontend = checkpoint.frontend(self._device)
-        self.network = checkpoint.network(self._device)
+        self.precision = precision or checkpoint.best_precision(device)
+        self.passes = passes if device == "cpu" else 1
+        self.network = checkpoint.network(
+            device, self.precision, threads or available_cpus(), self.passes
+        )
 
     def warm_up(self) -> None:
         """Run a second of noise, so that the first request does not pay for lazy initialisation."""
         noise = np.random.default_rng(0).normal(0, 0.01, SAMPLE_RATE).astype(np.float32)
         self.transcribe(Waveform(noise))
-        detector = load_detector()
-        with one_torch_thread():
-            for start in range(0, 4 * VAD_WINDOW, VAD_WINDOW):
-                detector(torch.from_numpy(noise[start : start + VAD_WINDOW]))
 
     def transcribe(
         self,
@@ -133,9 +138,7 @@ class Engine:
 
     def assemble(self, recording: Recording, hypotheses: Sequence[Hypothesis]) -> Transcript:
         """The hypotheses of an exhausted recording's clips, in the clips' order → its transcript."""
-        return assemble(
-            recording, hypotheses, self.tokenizer, self.frontend.config.seconds_per_frame
-        )
+        return assemble(recording, hypotheses, self.tokenizer, self._seconds_per_frame)
 
     def open(self, source: bytes | Waveform, options: TranscribeOptions) -> Recording:
         """Start decoding. Iterating the recording decodes and cuts on, lazily.
@@ -151,21 +154,19 @@ class Engine:
         split = options.channels == "split"
         return Recording(audio.decode(source, self._max_audio_seconds, split), options)
 
-    @torch.inference_mode()
     def recognize(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         """One network batch. A clip's result does not depend on its neighbours."""
         started = time.perf_counter()
-        features = [
-            self.frontend(torch.from_numpy(clip.span.samples).to(self._device)) for clip in clips
-        ]
+        features = [self.network.features(clip.span.samples) for clip in clips]
         featured = time.perf_counter()
-        languages = [_query_language(clip.options) for clip in clips]
-        encoded = self._encode(features, languages, clips)
+        queries = [_queries(clip.options) for clip in clips]
+        encoded = self.network.encode(features, queries)
         self._force_allowed_languages(features, encoded, clips)
         encoded_at = time.perf_counter()
+        paths = self.network.best_paths(encoded)
         outputs = [
-            (decode_tokens(self.network.ctc, frames[N_QUERIES:]), self._tags(frames, clip.options))
-            for frames, clip in zip(encoded, clips, strict=True)
+            (decode_tokens(path), self._tags(output, clip.options))
+            for path, output, clip in zip(paths, encoded, clips, strict=True)
         ]
         times = StageTimes(
             features=featured - started,
@@ -187,52 +188,34 @@ class Engine:
             for clip, (tokens, tags) in zip(clips, outputs, strict=True)
         ]
 
-    def _encode(
-        self, features: Sequence[Tensor], languages: Sequence[str], clips: Sequence[Clip]
-    ) -> list[Tensor]:
-        """Features float32 [n_frames, size] each → encoder output [4 + n_frames, width] each."""
-        n_frames = torch.tensor([len(x) for x in features], device=self._device)
-        textnorm = [TEXTNORM_QUERIES[clip.options.use_itn] for clip in clips]
-        encoded = self.network.encode(
-            pad_sequence(list(features), batch_first=True),
-            n_frames,
-            torch.tensor([LANGUAGE_QUERIES[code] for code in languages], device=self._device),
-            torch.tensor(textnorm, device=self._device),
-        )
-        return [out[: N_QUERIES + len(x)] for out, x in zip(encoded, features, strict=True)]
-
     def _force_allowed_languages(
-        self, features: Sequence[Tensor], encoded: list[Tensor], clips: Sequence[Clip]
+        self, features: Sequence[Any], encoded: list[Any], clips: Sequence[Clip]
     ) -> None:
         """Encode again, in place, the clips whose language is outside their caller's set.
 
         Restricting the tag alone would leave the text in the language the network had chosen.
         """
-        again: list[tuple[int, str]] = []
+        again: list[tuple[int, Queries]] = []
         for index, clip in enumerate(clips):
             allowed = _allowed_languages(clip.options)
-            if _query_language(clip.options) != AUTO or len(allowed) == len(LANGUAGE_LABELS):
+            queries = _queries(clip.options)
+            if queries.language != LANGUAGE_QUERIES[AUTO] or len(allowed) == len(LANGUAGE_LABELS):
                 continue
-            free = decode_tags(
-                self.network.ctc, encoded[index], self.tokenizer, LANGUAGE_LABELS
-            ).language
+            logits = self.network.tag_logits(encoded[index])
+            free = decode_tags(logits, self.tokenizer, LANGUAGE_LABELS).language
             if free.label not in allowed and free.distribution:
                 best = max(set(allowed) - {NO_SPEECH}, key=free.distribution.__getitem__)
-                again.append((index, best))
+                again.append((index, replace(queries, language=LANGUAGE_QUERIES[best])))
         if again:
-            indices = [index for index, _ in again]
-            outputs = self._encode(
-                [features[index] for index in indices],
-                [language for _, language in again],
-                [clips[index] for index in indices],
+            outputs = self.network.encode(
+                [features[index] for index, _ in again], [queries for _, queries in again]
             )
-            for index, output in zip(indices, outputs, strict=True):
+            for (index, _), output in zip(again, outputs, strict=True):
                 encoded[index] = output
 
-    def _tags(self, frames: Tensor, options: TranscribeOptions) -> Tags:
+    def _tags(self, encoded: Any, options: TranscribeOptions) -> Tags:
         return decode_tags(
-            self.network.ctc,
-            frames,
+            self.network.tag_logits(encoded),
             self.tokenizer,
             _allowed_languages(options),
             (UNKNOWN_EMOTION,) if options.ban_emo_unk else (),
@@ -250,9 +233,10 @@ def _allowed_languages(options: TranscribeOptions) -> tuple[str, ...]:
     return (*_spoken(options), NO_SPEECH)
 
 
-def _query_language(options: TranscribeOptions) -> str:
+def _queries(options: TranscribeOptions) -> Queries:
     """What the network is told: the one allowed language, or to choose by itself."""
-    if options.language == (NO_SPEECH,):
-        return NO_SPEECH
     spoken = _spoken(options)
-    return spoken[0] if len(spoken) == 1 else AUTO
+    language = spoken[0] if len(spoken) == 1 else AUTO
+    if options.language == (NO_SPEECH,):
+        language = NO_SPEECH
+    return Queries(LANGUAGE_QUERIES[language], TEXTNORM_QUERIES[options.use_itn])

@@ -152,11 +152,13 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class StageTimes:
-    """Wall seconds spent in each stage. A batch's time is shared among its clips by their duration."""
+    """Wall seconds spent in each stage. A batch's time is shared among its clips by their duration in
+    ``features``, ``encoder`` and ``decoding``; ``batch`` is all of it, as a server's client waits."""
 
     decode: float = 0.0
     segment: float = 0.0
     queue: float = 0.0
+    batch: float = 0.0
     features: float = 0.0
     encoder: float = 0.0
     decoding: float = 0.0

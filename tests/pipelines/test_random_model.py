@@ -1,13 +1,15 @@
 """Random weights in the form of a real model."""
 
+import numpy as np
 import pytest
-import torch
 import yaml
 
 from pipelines.random_model import write_random_model
 from predictor.engine.checkpoint import CONFIG, WEIGHTS, Checkpoint, read_manifest
 from predictor.engine.errors import InvalidModel
 from predictor.engine.prepare import PICKLED_WEIGHTS, prepare
+from predictor.engine.transcribe import Engine
+from predictor.engine.types import Waveform
 
 SMALL = {"output_size": 16, "linear_units": 16, "num_blocks": 2, "tp_blocks": 1}
 
@@ -16,8 +18,15 @@ def test_a_random_model_loads_and_says_what_it_is(demo_model_dir, tmp_path):
     checkpoint = Checkpoint(write_random_model(demo_model_dir, tmp_path / "m", SMALL))
     assert checkpoint.network_config.output_size == 16
     assert "Random weights" in checkpoint.manifest.notice
-    network = checkpoint.network(torch.device("cpu"))
-    assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
+    module = checkpoint.module("cpu", "fp32")
+    assert all(tensor.isfinite().all() for tensor in module.state_dict().values())
+
+
+def test_a_random_model_runs_in_every_precision_of_a_cpu(demo_model_dir, tmp_path):
+    directory = write_random_model(demo_model_dir, tmp_path / "m", SMALL)
+    for precision in ("fp32", "bf16", "int8"):
+        engine = Engine(directory, precision=precision, threads=1)
+        assert engine.transcribe(Waveform(np.zeros(1_600, np.float32))).duration == 0.1
 
 
 def test_sizes_not_named_are_those_of_the_original(demo_model_dir, tmp_path):

@@ -16,6 +16,7 @@ import soundfile
 
 from predictor.__main__ import main
 from predictor.engine.checkpoint import read_manifest
+from predictor.engine.cpu import multiplies_int8
 
 RATE = 16_000
 
@@ -100,6 +101,20 @@ def test_a_directory_without_a_model_is_named(run, clip, tmp_path):
     assert str(tmp_path) in err
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_every_precision_of_a_cpu_can_be_asked_for(run, clip, precision):
+    _, expected, _ = run("--format=json", clip)
+    status, out, _ = run("--format=json", f"--precision={precision}", clip)
+    assert status == 0
+    assert json.loads(out)["language"]["label"] == json.loads(expected)["language"]["label"] == "en"
+
+
+def test_an_unknown_precision_is_refused(run, clip, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        run("--precision=int4", clip)
+    assert "int8" in capsys.readouterr().err
+
+
 def test_a_bar_on_a_terminal_for_long_audio(demo_model_dir, tmp_path):
     long = tmp_path / "long.wav"
     noise = np.random.default_rng(0).normal(0, 0.1, 70 * RATE)
@@ -129,6 +144,17 @@ def test_prepare(random_source_dir, tmp_path, capsys):
     assert manifest.digest in capsys.readouterr().out
     assert main(["prepare", str(tmp_path), str(tmp_path / "other")]) == 1
     assert "bpe.model" in capsys.readouterr().err
+
+
+def test_what_prepare_compiles_can_be_declined(random_source_dir, tmp_path):
+    digests = set()
+    for flag in ("--compile", "--no-compile"):
+        destination = tmp_path / flag.strip("-")
+        assert main(["prepare", str(random_source_dir), str(destination), flag]) == 0
+        manifest = read_manifest(destination)
+        assert bool(manifest.compiled_for) is (flag == "--compile" and multiplies_int8())
+        digests.add(manifest.digest)
+    assert len(digests) == 1
 
 
 def test_no_command_is_told_what_there_is(capsys):

@@ -4,10 +4,13 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from pipelines.demo_model.evaluate import evaluate
-from predictor.engine.checkpoint import read_manifest, verify
+from predictor.engine.checkpoint import INT8_WEIGHTS, WEIGHTS, read_manifest, verify
+from predictor.engine.quantize import quantize
 from predictor.engine.transcribe import Engine
 
 MODEL = Path(__file__).parents[3] / "predictor" / "demo_model"
@@ -43,10 +46,21 @@ def test_everything_fits(rows):
 
 def test_model_is_what_its_manifest_says():
     manifest = read_manifest(MODEL)
-    verify(MODEL, manifest)
+    verify(MODEL, manifest, manifest.files)
     assert manifest.name == "sensevoice-demo"
     assert manifest.licence == "Apache-2.0"
     assert "Not for production" in manifest.notice
+
+
+def test_the_int8_weights_are_those_of_the_trained_ones():
+    written, expected = load_file(MODEL / INT8_WEIGHTS), quantize(load_file(MODEL / WEIGHTS))
+    assert written.keys() == expected.keys()
+    assert all(np.array_equal(written[name], expected[name]) for name in written)
+
+
+def test_nothing_is_compiled_for_one_cpu():
+    """The embedded model starts on whatever machine it is copied to."""
+    assert read_manifest(MODEL).compiled_for == ""
 
 
 def test_manifest_rows_have_their_keys_and_clips(rows):

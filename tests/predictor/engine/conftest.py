@@ -10,7 +10,6 @@ import av
 import numpy as np
 import pytest
 import soundfile
-import torch
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from hypothesis import settings
@@ -156,10 +155,10 @@ class LoudnessDetector:
         self._quiet_since: int | None = None
         self._speaking = False
 
-    def __call__(self, window: torch.Tensor) -> dict[str, int] | None:
+    def __call__(self, window: Samples) -> dict[str, int] | None:
         begin, self._at = self._at, self._at + len(window)
         pad = segment.PAD_MS * SAMPLE_RATE // 1000
-        if float(window.abs().max()) >= self._threshold:
+        if float(np.abs(window).max()) >= self._threshold:
             self._quiet_since = None
             if not self._speaking:
                 self._speaking = True

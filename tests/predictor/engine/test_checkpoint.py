@@ -3,35 +3,51 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from predictor.engine import checkpoint as module
 from predictor.engine.checkpoint import (
     CMVN,
+    COMPILED_ENCODER,
+    COMPILED_HEAD,
     CONFIG,
+    INT8_WEIGHTS,
     MANIFEST,
     WEIGHTS,
     Checkpoint,
     read_manifest,
     write_manifest,
 )
+from predictor.engine.cpu import multiplies_int8
 from predictor.engine.errors import InvalidModel
+from predictor.engine.network import Queries
 from predictor.engine.transcribe import Engine
 
-CPU = torch.device("cpu")
+needs_int8 = pytest.mark.skipif(
+    not multiplies_int8(), reason="this CPU does not sum int8 products into int32"
+)
+ELSEWHERE = "openvino 0 of another CPU"
+
+SERVED = [
+    pytest.param("fp32", WEIGHTS, id="weights"),
+    pytest.param("fp32", CONFIG, id="config"),
+    pytest.param("fp32", CMVN, id="cmvn"),
+    pytest.param("fp32", "tokenizer", id="tokenizer"),
+    pytest.param("int8", INT8_WEIGHTS, id="int8 weights"),
+    pytest.param("int8", COMPILED_ENCODER, id="compiled encoder", marks=needs_int8),
+    pytest.param("int8", COMPILED_HEAD, id="compiled head", marks=needs_int8),
+]
+"""Every file that is read, and the precision that reads it."""
 
 
 @pytest.fixture
 def model(random_model_dir, tmp_path):
     """A copy to damage."""
     return shutil.copytree(random_model_dir, tmp_path / "model")
-
-
-@pytest.fixture
-def tokenizer_name(random_model_dir):
-    return read_manifest(random_model_dir).tokenizer
 
 
 def edit_manifest(directory, **changes):
@@ -54,28 +70,93 @@ def edit_config(directory, **sections):
     redigest(directory)
 
 
-def load(directory):
-    checkpoint = Checkpoint(directory)
-    checkpoint.frontend(CPU)
-    return checkpoint.network(CPU)
+def load(directory, precision="fp32"):
+    return Checkpoint(directory).network("cpu", precision, 1)
 
 
-@pytest.mark.parametrize("file", [WEIGHTS, CONFIG, CMVN, "tokenizer"])
-def test_a_flipped_bit_is_found(model, tokenizer_name, file):
-    path = model / (tokenizer_name if file == "tokenizer" else file)
+def served(directory, file):
+    """A file, with the int8 weights read instead of the graphs where it is they."""
+    if file == INT8_WEIGHTS:
+        edit_manifest(directory, compiled_for="")
+    return directory / (read_manifest(directory).tokenizer if file == "tokenizer" else file)
+
+
+@pytest.mark.parametrize(("precision", "file"), SERVED)
+def test_a_flipped_bit_is_found(model, precision, file):
+    path = served(model, file)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
     with pytest.raises(InvalidModel, match=f"^{path.name}: sha256 is"):
-        Checkpoint(model)
+        load(model, precision)
 
 
-@pytest.mark.parametrize("file", [WEIGHTS, CONFIG, CMVN, "tokenizer"])
-def test_a_missing_file_is_named(model, tokenizer_name, file):
-    path = model / (tokenizer_name if file == "tokenizer" else file)
+@pytest.mark.parametrize(("precision", "file"), SERVED)
+def test_a_missing_file_is_named(model, precision, file):
+    path = served(model, file)
     path.unlink()
     with pytest.raises(InvalidModel, match=f"^{path.name}: missing"):
-        Checkpoint(model)
+        load(model, precision)
+
+
+def test_what_is_not_served_need_not_be_there(model):
+    """A volume for CPUs may leave the trained weights out, and one for GPUs the int8 ones."""
+    (model / WEIGHTS).rename(model / "aside")
+    assert load(model, "int8")
+    (model / "aside").rename(model / WEIGHTS)
+    (model / INT8_WEIGHTS).unlink()
+    assert load(model, "fp32")
+
+
+def encoded(network):
+    rng = np.random.default_rng(0)
+    clips = [rng.normal(0, 0.1, n).astype(np.float32) for n in (3_000, 16_000)]
+    queries = [Queries(language=0, textnorm=14)] * len(clips)
+    return network.encode([network.features(clip) for clip in clips], queries)
+
+
+@needs_int8
+def test_graphs_compiled_for_another_cpu_are_compiled_again(model):
+    here = load(model, "int8")
+    edit_manifest(model, compiled_for=ELSEWHERE)
+    for file in (COMPILED_ENCODER, COMPILED_HEAD):
+        # A graph in use is mapped: its file must not change under it.
+        (model / file).unlink()
+        (model / file).write_bytes(b"of another CPU")
+    again = load(model, "int8")
+    for one, other in zip(encoded(here), encoded(again), strict=True):
+        assert np.array_equal(one, other)
+        assert np.array_equal(here.tag_logits(one), again.tag_logits(other))
+
+
+def test_a_model_without_int8_weights_says_what_to_do(model):
+    (model / INT8_WEIGHTS).unlink()
+    redigest(model)
+    with pytest.raises(InvalidModel, match=f"no {INT8_WEIGHTS}: prepare the model again"):
+        load(model, "int8")
+    assert Checkpoint(model).best_precision("cpu") == "fp32"
+
+
+def test_the_best_precision_is_that_of_the_device(model, monkeypatch):
+    for exact, best in ((True, "int8"), (False, "fp32")):
+        monkeypatch.setattr(module, "multiplies_int8", lambda exact=exact: exact)
+        checkpoint = Checkpoint(model)
+        assert checkpoint.best_precision("cpu") == best
+        assert checkpoint.best_precision("cuda") == checkpoint.best_precision("cuda:1") == "bf16"
+
+
+def test_int8_is_for_the_cpu_alone(model):
+    with pytest.raises(InvalidModel, match="int8 runs on the CPU, not on cuda:0"):
+        Checkpoint(model).network("cuda:0", "int8", 1)
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)],
+)
+def test_weights_are_loaded_in_the_precision_asked_for(random_model_dir, precision, dtype):
+    state = load(random_model_dir, precision).module.state_dict()
+    assert {tensor.dtype for tensor in state.values()} == {dtype}
 
 
 def test_a_directory_without_a_manifest_says_how_to_make_one(model):
@@ -122,11 +203,12 @@ def test_a_manifest_that_is_no_json_object_is_refused(model, content):
         Checkpoint(model)
 
 
-@pytest.mark.parametrize("file", [WEIGHTS, CONFIG, CMVN])
+@pytest.mark.parametrize("file", [WEIGHTS, CONFIG, CMVN, COMPILED_ENCODER, COMPILED_HEAD])
 def test_every_file_needs_a_digest(model, file):
-    files = read_manifest(model).files
+    known = (COMPILED_ENCODER, COMPILED_HEAD)
+    files = {**dict.fromkeys(known, "0" * 64), **read_manifest(model).files}
     del files[file]
-    edit_manifest(model, files=files)
+    edit_manifest(model, files=files, compiled_for=ELSEWHERE)
     with pytest.raises(InvalidModel, match=f"no digest of {file}"):
         Checkpoint(model)
 
@@ -186,12 +268,20 @@ def test_weights_that_do_not_fit_the_config_are_refused(model, sizes):
         load(model)
 
 
+@pytest.mark.parametrize("sizes", [{"num_blocks": 3}, {"tp_blocks": 2}, {"output_size": 64}])
+def test_int8_weights_that_do_not_fit_the_config_are_refused(model, sizes):
+    edit_config(model, encoder_conf=sizes)
+    with pytest.raises(InvalidModel, match=f"{INT8_WEIGHTS} does not fit {CONFIG}"):
+        load(model, "int8")
+
+
+@pytest.mark.parametrize(("precision", "file"), [("fp32", WEIGHTS), ("int8", INT8_WEIGHTS)])
 @pytest.mark.parametrize("content", [b"", b"junk" * 100, b"\xff" * 16])
-def test_weights_that_are_no_safetensors_are_refused(model, content):
-    (model / WEIGHTS).write_bytes(content)
+def test_weights_that_are_no_safetensors_are_refused(model, precision, file, content):
+    (model / file).write_bytes(content)
     redigest(model)
-    with pytest.raises(InvalidModel, match=f"^{WEIGHTS}: "):
-        load(model)
+    with pytest.raises(InvalidModel, match=f"^{file}: "):
+        load(model, precision)
 
 
 def test_cmvn_of_another_size_is_refused(model):
@@ -216,6 +306,18 @@ def test_the_digest_tells_content_and_not_place(random_model_dir, tmp_path):
     assert read_manifest(other).digest != digest
 
 
+def test_the_digest_does_not_tell_the_cpu(random_model_dir, model):
+    """Replicas on two kinds of CPU serve the same model."""
+    files = read_manifest(model).files
+    for file in (COMPILED_ENCODER, COMPILED_HEAD):
+        files[file] = "0" * 64
+    edit_manifest(model, files=files, compiled_for=ELSEWHERE)
+    assert read_manifest(model).digest == read_manifest(random_model_dir).digest
+    files[INT8_WEIGHTS] = "0" * 64
+    edit_manifest(model, files=files)
+    assert read_manifest(model).digest != read_manifest(random_model_dir).digest
+
+
 def test_the_version_is_the_revision_or_the_digest(model):
     assert read_manifest(model).version == read_manifest(model).digest[:12]
     edit_manifest(model, revision="v2.0.4")
@@ -233,13 +335,13 @@ def test_half_precision_weights_are_loaded_as_single_precision(model):
     state = load_file(model / WEIGHTS)
     save_file({name: tensor.half() for name, tensor in state.items()}, model / WEIGHTS)
     redigest(model)
-    network = load(model)
-    for name, tensor in network.state_dict().items():
+    loaded = load(model).module
+    for name, tensor in loaded.state_dict().items():
         assert tensor.dtype == torch.float32
         torch.testing.assert_close(tensor, state[name].half().float())
 
 
 def test_a_loaded_network_is_for_inference(random_model_dir):
-    network = load(random_model_dir)
-    assert not network.training
-    assert not any(parameter.requires_grad for parameter in network.parameters())
+    loaded = load(random_model_dir).module
+    assert not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())

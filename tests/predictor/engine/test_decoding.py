@@ -1,31 +1,39 @@
-"""Encoder output → tokens and tags; neighbouring windows → one sequence of tokens."""
+"""Best paths → tokens, tag logits → tags; neighbouring windows → one sequence of tokens."""
 
 from itertools import groupby
 
+import numpy as np
 import pytest
-import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from torch import nn
 
 from predictor.engine.decoding import (
-    CHUNK_FRAMES,
     Token,
-    best_path,
     collapse,
     decode_tags,
     decode_tokens,
     join,
 )
+from predictor.engine.network import BestPath
 from predictor.engine.tokenizer import EMOTION_LABELS, EVENT_LABELS, LANGUAGE_LABELS
 
-IDENTITY = nn.Identity()
-"""With it as the head, the encoder's output is the logits."""
+
+def softmax(logits):
+    exponentials = np.exp(logits)
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def best_path(logits):
+    """As a network gives it: the log-probabilities of blanks are nobody's concern."""
+    ids = logits.argmax(axis=1)
+    log_probabilities = np.log(softmax(logits).max(axis=1))
+    log_probabilities[ids == 0] = np.nan
+    return BestPath(ids, log_probabilities.astype(np.float32))
 
 
 def logits_of(path, vocabulary=4, peak=3.0):
-    logits = torch.zeros(len(path), vocabulary)
-    logits[torch.arange(len(path)), torch.tensor(path)] = peak
+    logits = np.zeros((len(path), vocabulary))
+    logits[np.arange(len(path)), path] = peak
     return logits
 
 
@@ -50,60 +58,46 @@ def test_the_same_token_twice_is_kept_when_a_blank_parts_it():
 
 
 def test_tokens_have_their_runs_and_the_mean_softmax_over_them():
-    logits = torch.tensor(
-        [[9.0, 0, 0], [0, 2, 1], [0, 3, 1], [5, 0, 0], [0, 0, 1.5], [0, 4, 0]], dtype=torch.float32
-    )
-    first, second, third = decode_tokens(IDENTITY, logits)
-    softmax = logits.softmax(dim=-1)
+    logits = np.array([[9.0, 0, 0], [0, 2, 1], [0, 3, 1], [5, 0, 0], [0, 0, 1.5], [0, 4, 0]])
+    first, second, third = decode_tokens(best_path(logits))
+    probabilities = softmax(logits)
     assert (first.id, first.start, first.end) == (1, 1, 3)
     assert (second.id, second.start, second.end) == (2, 4, 5)
     assert (third.id, third.start, third.end) == (1, 5, 6)
-    assert first.confidence == pytest.approx(float(softmax[1:3, 1].mean()))
-    assert second.confidence == pytest.approx(float(softmax[4, 2]))
-    assert third.confidence == pytest.approx(float(softmax[5, 1]))
-
-
-def test_a_head_is_applied_to_the_encoder_output():
-    head = nn.Linear(2, 3, bias=False)
-    with torch.no_grad():
-        head.weight.copy_(torch.tensor([[0.0, 0.0], [4.0, 0.0], [0.0, 4.0]]))
-        (token,) = decode_tokens(head, torch.tensor([[0.0, 1.0]]))
-    e4 = torch.tensor(4.0).exp()
-    assert token.id == 2
-    assert token.confidence == pytest.approx(float(e4 / (e4 + 2)))
+    assert first.confidence == pytest.approx(probabilities[1:3, 1].mean())
+    assert second.confidence == pytest.approx(probabilities[4, 2])
+    assert third.confidence == pytest.approx(probabilities[5, 1])
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=40), st.floats(0.1, 30))
 def test_confidences_are_probabilities(path, peak):
-    tokens = decode_tokens(IDENTITY, logits_of(path, peak=peak))
+    tokens = decode_tokens(best_path(logits_of(path, peak=peak)))
     assert [(t.id, t.start, t.end) for t in tokens] == collapse(path)
     assert all(0 < token.confidence <= 1 for token in tokens)
 
 
 def test_blanks_alone_give_no_tokens():
-    assert decode_tokens(IDENTITY, logits_of([0] * 5)) == []
+    assert decode_tokens(best_path(logits_of([0] * 5))) == []
 
 
-def test_long_paths_are_decoded_in_chunks_without_a_seam():
-    path = [1 + index // 3 % 3 for index in range(2 * CHUNK_FRAMES + 7)]
-    assert best_path(IDENTITY, logits_of(path)).tolist() == path
-    tokens = decode_tokens(IDENTITY, logits_of(path))
-    assert [(t.id, t.start, t.end) for t in tokens] == collapse(path)
+def test_a_clip_without_a_frame_has_no_tokens():
+    assert decode_tokens(BestPath(np.empty(0, np.int64), np.empty(0, np.float32))) == []
 
 
 def tag_frames(tokenizer, seed=0):
-    return torch.randn(4, tokenizer.vocab_size, generator=torch.Generator().manual_seed(seed)) * 3
+    logits = np.random.default_rng(seed).normal(0, 3, (4, tokenizer.vocab_size))
+    return logits.astype(np.float32)
 
 
 def test_tags_are_softmaxes_over_their_own_labels(demo_tokenizer):
     logits = tag_frames(demo_tokenizer)
-    tags = decode_tags(IDENTITY, logits, demo_tokenizer, LANGUAGE_LABELS)
+    tags = decode_tags(logits, demo_tokenizer, LANGUAGE_LABELS)
     for frame, tag, ids in (
         (0, tags.language, demo_tokenizer.languages),
         (1, tags.emotion, demo_tokenizer.emotions),
         (2, tags.event, demo_tokenizer.events),
     ):
-        expected = logits[frame, list(ids.values())].softmax(dim=0).tolist()
+        expected = softmax(logits[frame, list(ids.values())].astype(np.float64))
         assert tag.distribution == pytest.approx(dict(zip(ids, expected, strict=True)))
         assert sum(tag.distribution.values()) == pytest.approx(1)
         assert tag.confidence == max(tag.distribution.values()) == tag.distribution[tag.label]
@@ -114,19 +108,23 @@ def test_tags_are_softmaxes_over_their_own_labels(demo_tokenizer):
 @pytest.mark.parametrize("allowed", [("zh",), ("en", "nospeech"), ("ja", "ko", "yue")])
 def test_a_language_is_chosen_among_the_allowed_ones(demo_tokenizer, allowed):
     for seed in range(10):
-        language = decode_tags(
-            IDENTITY, tag_frames(demo_tokenizer, seed), demo_tokenizer, allowed
-        ).language
+        language = decode_tags(tag_frames(demo_tokenizer, seed), demo_tokenizer, allowed).language
         assert set(language.distribution) == set(allowed)
         assert sum(language.distribution.values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("level", [1e4, -1e4])
+def test_logits_of_any_level_give_probabilities(demo_tokenizer, level):
+    tags = decode_tags(tag_frames(demo_tokenizer) + level, demo_tokenizer, LANGUAGE_LABELS)
+    assert sum(tags.language.distribution.values()) == pytest.approx(1)
 
 
 def test_an_excluded_emotion_is_never_chosen(demo_tokenizer):
     logits = tag_frames(demo_tokenizer)
     logits[1, demo_tokenizer.emotions["EMO_UNKNOWN"]] = 100
-    free = decode_tags(IDENTITY, logits, demo_tokenizer, LANGUAGE_LABELS)
+    free = decode_tags(logits, demo_tokenizer, LANGUAGE_LABELS)
     assert free.emotion.label == "EMO_UNKNOWN"
-    banned = decode_tags(IDENTITY, logits, demo_tokenizer, LANGUAGE_LABELS, ("EMO_UNKNOWN",))
+    banned = decode_tags(logits, demo_tokenizer, LANGUAGE_LABELS, ("EMO_UNKNOWN",))
     assert "EMO_UNKNOWN" not in banned.emotion.distribution
     assert sum(banned.emotion.distribution.values()) == pytest.approx(1)
 

@@ -1,11 +1,12 @@
-"""The network: FunASR's parameters, FunASR's logits, and no influence of a batch's other items."""
+"""The torch modules: FunASR's parameters, its logits, no influence of a batch's other items."""
 
 from dataclasses import asdict, replace
 
 import pytest
 import torch
 
-from predictor.engine.encoder import NetworkConfig, SenseVoiceNetwork, sinusoidal_positions
+from predictor.engine.encoder import SenseVoiceNetwork, sinusoidal_positions
+from predictor.engine.network import NetworkConfig
 
 CONFIG = NetworkConfig(
     input_size=56,
@@ -109,28 +110,3 @@ def test_positions_are_sines_then_cosines_counted_from_one():
     expected = [[1.0, 1e-4], [2.0, 2e-4]]
     angles = torch.tensor(expected)
     torch.testing.assert_close(positions, torch.cat([angles.sin(), angles.cos()], dim=1))
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "message"),
-    [
-        *(
-            (name, value, f"{name} must be at least 1, not {value}")
-            for name in (
-                "input_size",
-                "output_size",
-                "attention_heads",
-                "linear_units",
-                "num_blocks",
-                "kernel_size",
-                "vocab_size",
-            )
-            for value in (0, -1)
-        ),
-        ("tp_blocks", -1, "tp_blocks must be at least 0"),
-        ("attention_heads", 5, "output_size 32 is not a multiple of attention_heads 5"),
-    ],
-)
-def test_senseless_sizes_are_refused(name, value, message):
-    with pytest.raises(ValueError, match=message):
-        replace(CONFIG, **{name: value})

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from predictor.engine.frontend import Frontend, FrontendConfig, low_frame_rate, read_cmvn
+from predictor.engine import frontend as module
+from predictor.engine.frontend import (
+    WINDOWS_AT_ONCE,
+    Frontend,
+    FrontendConfig,
+    low_frame_rate,
+    read_cmvn,
+)
 
 WINDOW, HOP = 400, 160
 
@@ -45,9 +52,9 @@ def funasr_frontend(am_mvn: Path):
 )
 def test_features_are_those_of_funasr(frontend, funasr_frontend, length):
     rng = np.random.default_rng(length)
-    samples = torch.from_numpy(rng.normal(0, 0.1, length).astype(np.float32))
-    expected, _ = funasr_frontend(samples[None], torch.tensor([length]))
-    torch.testing.assert_close(frontend(samples), expected[0], atol=1e-3, rtol=0)
+    samples = rng.normal(0, 0.1, length).astype(np.float32)
+    expected, _ = funasr_frontend(torch.from_numpy(samples)[None], torch.tensor([length]))
+    np.testing.assert_allclose(frontend(samples), expected[0], atol=1e-3, rtol=0)
 
 
 def log_mel_by_definition(samples):
@@ -79,62 +86,76 @@ def test_speech_features_are_exact(frontend, spoken):
     """Where FunASR differs by more, it is FunASR's float32 that rounds."""
     for clips in spoken.values():
         samples = clips[0].samples
-        log_mel = frontend.log_mel(torch.from_numpy(samples)).numpy()
+        log_mel = frontend.log_mel(samples)
         np.testing.assert_allclose(log_mel, log_mel_by_definition(samples), atol=1e-5)
 
 
 def test_speech_features_are_those_of_funasr(frontend, funasr_frontend, spoken):
     """But for rare bins 100 dB below their frame's loudest, where either side's rounding shows."""
     for clips in spoken.values():
-        samples = torch.from_numpy(clips[0].samples)
-        expected, _ = funasr_frontend(samples[None], torch.tensor([len(samples)]))
-        difference = (frontend(samples) - expected[0]).abs()
-        assert float((difference <= 1e-3).float().mean()) >= 0.9999
-        assert float(difference.max()) <= 1e-2
+        samples = clips[0].samples
+        expected, _ = funasr_frontend(torch.from_numpy(samples)[None], torch.tensor([len(samples)]))
+        difference = np.abs(np.asarray(frontend(samples)) - expected[0].numpy())
+        assert (difference <= 1e-3).mean() >= 0.9999
+        assert difference.max() <= 1e-2
+
+
+@pytest.mark.parametrize(
+    "n_windows", [1, WINDOWS_AT_ONCE, WINDOWS_AT_ONCE + 1, 3 * WINDOWS_AT_ONCE]
+)
+def test_working_in_pieces_changes_nothing(am_mvn, monkeypatch, n_windows):
+    rng = np.random.default_rng(n_windows)
+    samples = rng.normal(0, 0.1, WINDOW + HOP * (n_windows - 1)).astype(np.float32)
+    frontend = Frontend(FrontendConfig(), read_cmvn(am_mvn))
+    pieces = frontend(samples)
+    assert pieces.dtype == np.float32
+    monkeypatch.setattr(module, "WINDOWS_AT_ONCE", n_windows)
+    np.testing.assert_allclose(pieces, frontend(samples), atol=1e-6)
 
 
 @pytest.mark.parametrize("length", [1, 100, WINDOW - 1])
 def test_a_clip_shorter_than_one_window_gives_one_finite_frame(frontend, length):
-    features = frontend(torch.full((length,), 0.1))
+    features = frontend(np.full(length, 0.1, np.float32))
     assert features.shape == (1, 560)
-    assert features.isfinite().all()
+    assert np.isfinite(features).all()
 
 
 @pytest.mark.parametrize(
     ("length", "n_windows"), [(WINDOW, 1), (WINDOW + HOP - 1, 1), (WINDOW + HOP, 2), (16000, 98)]
 )
 def test_only_whole_windows_count(frontend, length, n_windows):
-    assert frontend.log_mel(torch.zeros(length)).shape == (n_windows, 80)
+    assert frontend.log_mel(np.zeros(length, np.float32)).shape == (n_windows, 80)
 
 
 def test_digital_silence_is_finite(frontend):
-    assert frontend(torch.zeros(16000)).isfinite().all()
+    assert np.isfinite(frontend(np.zeros(16000, np.float32))).all()
 
 
 def test_low_frame_rate_stacks_seven_every_six():
     """Three copies of the first frame go in front; the last frame fills the end."""
-    stacked = low_frame_rate(torch.arange(9.0)[:, None], 7, 6)
+    stacked = low_frame_rate(np.arange(9.0)[:, None], 7, 6)
     assert stacked.tolist() == [[0, 0, 0, 0, 1, 2, 3], [3, 4, 5, 6, 7, 8, 8]]
 
 
 def test_low_frame_rate_keeps_the_values_of_a_frame_together():
-    frames = torch.tensor([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
+    frames = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
     assert low_frame_rate(frames, 3, 2).tolist() == [[1, 10, 1, 10, 2, 20], [2, 20, 3, 30, 3, 30]]
 
 
 @pytest.mark.parametrize("n_windows", range(1, 26))
 def test_low_frame_rate_gives_one_frame_for_every_six_begun(n_windows):
-    assert low_frame_rate(torch.zeros(n_windows, 80), 7, 6).shape == (-(-n_windows // 6), 560)
+    frames = np.zeros((n_windows, 80))
+    assert low_frame_rate(frames, 7, 6).shape == (-(-n_windows // 6), 560)
 
 
 def test_cmvn_adds_the_shift_then_scales(tmp_path):
     path = tmp_path / "am.mvn"
     path.write_text(cmvn_text(range(560), [2.0] * 560))
-    frontend = Frontend(FrontendConfig(), read_cmvn(path))
-    plain = Frontend(FrontendConfig(), torch.stack([torch.zeros(560), torch.ones(560)]))
-    samples = torch.sin(torch.arange(800) / 5)
-    expected = (plain(samples) + torch.arange(560)) * 2
-    torch.testing.assert_close(frontend(samples), expected)
+    identity = np.stack([np.zeros(560, np.float32), np.ones(560, np.float32)])
+    samples = np.sin(np.arange(800, dtype=np.float32) / 5)
+    plain = np.asarray(Frontend(FrontendConfig(), identity)(samples))
+    shifted = Frontend(FrontendConfig(), read_cmvn(path))(samples)
+    np.testing.assert_allclose(shifted, (plain + np.arange(560)) * 2, rtol=1e-6)
 
 
 def test_the_published_cmvn_is_read(reference_files):
@@ -160,7 +181,7 @@ def test_damaged_cmvn_files_are_named(tmp_path, text, message):
 
 def test_cmvn_of_another_model_is_refused():
     with pytest.raises(ValueError, match=r"CMVN must be \[2, 560\], not \[2, 80\]"):
-        Frontend(FrontendConfig(), torch.zeros(2, 80))
+        Frontend(FrontendConfig(), np.zeros((2, 80), np.float32))
 
 
 @pytest.mark.parametrize("name", ["n_mels", "frame_length", "frame_shift", "lfr_m", "lfr_n"])

@@ -5,13 +5,34 @@ import shutil
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from safetensors.numpy import load_file
 
+from predictor.engine import int8
 from predictor.engine import prepare as module
-from predictor.engine.checkpoint import CONFIG, MANIFEST, WEIGHTS, Checkpoint, read_manifest
+from predictor.engine.checkpoint import (
+    CMVN,
+    COMPILED_ENCODER,
+    COMPILED_HEAD,
+    CONFIG,
+    INT8_WEIGHTS,
+    MANIFEST,
+    WEIGHTS,
+    Checkpoint,
+    read_manifest,
+    verify,
+)
+from predictor.engine.cpu import multiplies_int8
 from predictor.engine.errors import InvalidModel
 from predictor.engine.prepare import PICKLED_WEIGHTS, prepare
+from predictor.engine.quantize import quantize
+
+COMPILED = {COMPILED_ENCODER, COMPILED_HEAD} if multiplies_int8() else set()
+needs_int8 = pytest.mark.skipif(
+    not multiplies_int8(), reason="this CPU does not sum int8 products into int32"
+)
 
 
 @pytest.fixture
@@ -36,17 +57,70 @@ def test_the_result_loads_and_holds_the_same_weights(source, models):
     manifest = prepare(source, models / "m", origin="hub://x", revision="v1", licence="MIT")
     assert (manifest.source, manifest.revision, manifest.licence) == ("hub://x", "v1", "MIT")
     assert read_manifest(models / "m") == manifest
-    state = Checkpoint(models / "m").network(torch.device("cpu")).state_dict()
+    state = Checkpoint(models / "m").network("cpu", "fp32", 1).module.state_dict()
     original = torch.load(source / PICKLED_WEIGHTS, weights_only=True)
     assert state.keys() == original.keys()
     assert all(torch.equal(state[name], original[name]) for name in state)
 
 
 def test_nothing_but_the_model_is_left(source, models):
-    prepare(source, models / "m")
+    manifest = prepare(source, models / "m")
     assert [path.name for path in models.iterdir()] == ["m"]
     tokenizer = next(source.glob("*.bpe.model")).name
-    assert set(contents(models / "m")) == {WEIGHTS, CONFIG, "am.mvn", MANIFEST, tokenizer}
+    files = {WEIGHTS, INT8_WEIGHTS, CONFIG, CMVN, tokenizer} | COMPILED
+    assert set(contents(models / "m")) == {*files, MANIFEST}
+    assert set(manifest.files) == files
+    verify(models / "m", manifest, manifest.files)
+
+
+def test_every_user_may_read_the_result(source, models):
+    """The server runs as another user than the one who prepares."""
+    for compiled in (True, False):
+        prepare(source, models / str(compiled), compiled=compiled)
+        for path in (models / str(compiled)).iterdir():
+            assert path.stat().st_mode & 0o777 == 0o644, path.name
+
+
+def test_the_int8_weights_are_those_of_the_model(source, models):
+    prepare(source, models / "m", compiled=False)
+    state = torch.load(source / PICKLED_WEIGHTS, weights_only=True)
+    expected = quantize({name: tensor.numpy() for name, tensor in state.items()})
+    written = load_file(models / "m" / INT8_WEIGHTS)
+    assert written.keys() == expected.keys()
+    assert all(np.array_equal(written[name], expected[name]) for name in written)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_checkpoints_are_prepared(source, models, dtype):
+    state = torch.load(source / PICKLED_WEIGHTS, weights_only=True)
+    torch.save({name: tensor.to(dtype) for name, tensor in state.items()}, source / PICKLED_WEIGHTS)
+    prepare(source, models / "m")
+    for precision in ("fp32", "int8"):
+        assert Checkpoint(models / "m").network("cpu", precision, 1)
+
+
+@needs_int8
+def test_graphs_are_compiled_for_this_cpu_unless_declined(source, models):
+    compiled = prepare(source, models / "compiled")
+    plain = prepare(source, models / "plain", compiled=False)
+    assert compiled.compiled_for == int8.target()
+    assert plain.compiled_for == ""
+    assert set(compiled.files) - set(plain.files) == {COMPILED_ENCODER, COMPILED_HEAD}
+    assert compiled.digest == plain.digest
+
+
+def test_nothing_is_compiled_for_a_cpu_that_does_not_multiply_int8(source, models, monkeypatch):
+    monkeypatch.setattr(module, "multiplies_int8", lambda: False)
+    manifest = prepare(source, models / "m")
+    assert manifest.compiled_for == ""
+    assert set(manifest.files).isdisjoint({COMPILED_ENCODER, COMPILED_HEAD})
+    assert INT8_WEIGHTS in manifest.files
+
+
+def test_a_model_compiled_or_not_is_the_same_model_and_left_as_it_is(source, models):
+    before = prepare(source, models / "m", compiled=False)
+    assert prepare(source, models / "m", compiled=True) == before
+    assert read_manifest(models / "m") == before
 
 
 def test_parent_directories_are_made(source, tmp_path):
@@ -55,8 +129,9 @@ def test_parent_directories_are_made(source, tmp_path):
 
 
 def test_the_same_source_gives_the_same_bytes(source, models):
-    prepare(source, models / "one")
-    prepare(source, models / "other")
+    """But for compiled graphs, whose bytes OpenVINO does not promise."""
+    prepare(source, models / "one", compiled=False)
+    prepare(source, models / "other", compiled=False)
     assert contents(models / "one") == contents(models / "other")
 
 
@@ -103,13 +178,26 @@ def test_an_empty_directory_is_filled(source, models):
     assert read_manifest(models / "m")
 
 
-@pytest.mark.parametrize("step", ["save_file", "write_manifest", "_sync"])
+@pytest.mark.parametrize(
+    "step", ["save_file", "save_arrays", "write_int8", "write_manifest", "_sync"]
+)
 def test_a_crash_leaves_nothing_behind(source, models, monkeypatch, step):
     def crash(*args, **kwargs):
         raise OSError("disk full")
 
     monkeypatch.setattr(module, step, crash)
     with pytest.raises(OSError, match="disk full"):
+        prepare(source, models / "m")
+    assert list(models.iterdir()) == []
+
+
+@needs_int8
+def test_a_crash_while_compiling_leaves_nothing_behind(source, models, monkeypatch):
+    def crash(*args, **kwargs):
+        raise RuntimeError("no kernel")
+
+    monkeypatch.setattr(int8, "compile_graph", crash)
+    with pytest.raises(RuntimeError, match="no kernel"):
         prepare(source, models / "m")
     assert list(models.iterdir()) == []
 

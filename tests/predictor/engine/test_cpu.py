@@ -1,0 +1,58 @@
+"""What this machine's processors are told to be."""
+
+import pytest
+
+from predictor.engine import cpu
+from predictor.engine.cpu import available_cpus, multiplies_int8, vector_instructions
+
+
+@pytest.mark.parametrize(
+    ("limit", "cpus"), [("100000 100000", 1), ("50000 100000", 1), ("nonsense", None)]
+)
+def test_the_cpu_limit_of_a_container_counts(tmp_path, limit, cpus):
+    file = tmp_path / "cpu.max"
+    file.write_text(limit)
+    unlimited = available_cpus(tmp_path / "absent")
+    assert available_cpus(file) == (cpus or unlimited)
+    file.write_text("max 100000")
+    assert available_cpus(file) == unlimited
+
+
+@pytest.mark.parametrize(("quota", "cpus"), [(150_000, 1), (200_000, 2), (900_000, 4)])
+def test_part_of_a_cpu_is_not_counted(tmp_path, monkeypatch, quota, cpus):
+    monkeypatch.setattr(cpu.os, "sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    file = tmp_path / "cpu.max"
+    file.write_text(f"{quota} 100000")
+    assert available_cpus(file) == cpus
+
+
+def cpu_info(tmp_path, flags):
+    file = tmp_path / "cpuinfo"
+    lines = ["processor\t: 0", "model name\t: A CPU", f"flags\t\t: {flags}"]
+    file.write_text("\n".join(lines * 2))
+    return file
+
+
+def test_vector_instructions_are_named_once_and_in_order(tmp_path):
+    info = cpu_info(tmp_path, "fpu sse2 avx512f avx amx_int8 avx2")
+    assert vector_instructions(info) == ("amx_int8", "avx", "avx2", "avx512f")
+
+
+@pytest.mark.parametrize(
+    ("flags", "exact"),
+    [
+        ("avx avx2 avx512f avx512bw", False),
+        ("avx2 avx512f avx512_vnni", True),
+        ("avx2 avx_vnni", True),
+        ("avx512f amx_tile amx_int8", True),
+        ("asimddp i8mm", False),
+        ("", False),
+    ],
+)
+def test_int8_needs_instructions_that_do_not_saturate(tmp_path, flags, exact):
+    assert multiplies_int8(cpu_info(tmp_path, flags)) is exact
+
+
+def test_a_kernel_that_tells_nothing_has_no_instructions(tmp_path):
+    assert vector_instructions(tmp_path / "absent") == ()
+    assert not multiplies_int8(tmp_path / "absent")

@@ -1,0 +1,104 @@
+"""What the GPU's network does beside CUDA itself, on the CPU: it must agree with the reference."""
+
+import numpy as np
+import pytest
+import torch
+
+from predictor.engine.batch_frontend import BatchFrontend
+from predictor.engine.checkpoint import Checkpoint
+from predictor.engine.cuda_graphs import Inputs
+from predictor.engine.encoder import SenseVoiceNetwork
+from predictor.engine.gpu_network import GpuNetwork
+from predictor.engine.network import N_QUERIES, Queries
+from predictor.engine.torch_network import TorchNetwork, build_module
+from predictor.engine.transcribe import Engine
+from predictor.engine.types import TranscribeOptions
+
+AUTO = Queries(language=0, textnorm=14)
+LENGTHS = [16_000, 900, 1, 23_456, 8_000]
+
+
+@pytest.fixture(scope="module")
+def reference(random_model_dir) -> TorchNetwork:
+    return Checkpoint(random_model_dir).network("cpu", "fp32", 1)
+
+
+@pytest.fixture(scope="module")
+def network(random_model_dir, reference) -> GpuNetwork:
+    checkpoint = Checkpoint(random_model_dir)
+    return GpuNetwork(reference.module, checkpoint.frontend_config, checkpoint.cmvn)
+
+
+def clips(lengths=LENGTHS):
+    rng = np.random.default_rng(0)
+    return [rng.normal(0, 0.1, length).astype(np.float32) for length in lengths]
+
+
+def answers(network, samples, queries=None):
+    """Paths and tag logits of one batch."""
+    features = [network.features(each) for each in samples]
+    encoded = network.encode(features, queries or [AUTO] * len(samples))
+    return network.best_paths(encoded), [network.tag_logits(each) for each in encoded]
+
+
+@pytest.mark.parametrize("lengths", [LENGTHS, [8_000] * 3, [12_345]], ids=str)
+def test_answers_are_those_of_the_reference(network, reference, lengths):
+    queries = [Queries(language, 15) for language in (0, 3, 4, 7, 11)][: len(lengths)]
+    paths, tags = answers(network, clips(lengths), queries)
+    expected_paths, expected_tags = answers(reference, clips(lengths), queries)
+    for path, expected in zip(paths, expected_paths, strict=True):
+        assert path.ids.dtype == np.int64
+        assert np.array_equal(path.ids, expected.ids)
+        np.testing.assert_allclose(path.log_probabilities, expected.log_probabilities, atol=1e-4)
+    for logits, expected in zip(tags, expected_tags, strict=True):
+        assert logits.dtype == np.float32
+        np.testing.assert_allclose(logits, expected, atol=1e-4)
+
+
+def test_a_clip_gives_the_same_alone_and_among_others(network):
+    together, tags = answers(network, clips())
+    for clip, path, logits in zip(clips(), together, tags, strict=True):
+        ((alone,), (alone_logits,)) = answers(network, [clip])
+        assert np.array_equal(path.ids, alone.ids)
+        np.testing.assert_allclose(logits, alone_logits, atol=1e-4)
+
+
+def test_bfloat16_takes_its_logits_in_float32(random_model_dir, network):
+    checkpoint = Checkpoint(random_model_dir)
+    state = {name: each.bfloat16() for name, each in network.module.state_dict().items()}
+    module = build_module(checkpoint.network_config, state, torch.bfloat16)
+    half = GpuNetwork(module, checkpoint.frontend_config, checkpoint.cmvn)
+    (_, (logits,)), (_, (expected,)) = (answers(each, clips([9_000])) for each in (half, network))
+    assert not np.array_equal(logits, torch.from_numpy(logits).bfloat16().float().numpy())
+    assert np.linalg.norm(logits - expected) < 0.03 * np.linalg.norm(expected)
+
+
+def test_the_engine_hears_the_same_with_it(demo_model_dir, shipped):
+    engine = Engine(demo_model_dir, precision="fp32")
+    # A closed set of languages makes the engine encode some clips again.
+    options = TranscribeOptions.parse({"language": ["zh", "ko"]})
+    spoken = [clip.path.read_bytes() for clip in shipped if clip.text][::9]
+    expected = [engine.transcribe(audio, options) for audio in spoken]
+    checkpoint = Checkpoint(demo_model_dir)
+    reference = engine.network
+    engine.network = GpuNetwork(reference.module, checkpoint.frontend_config, checkpoint.cmvn)
+    for audio, before in zip(spoken, expected, strict=True):
+        heard = engine.transcribe(audio, options)
+        assert (heard.text, heard.language.label) == (before.text, before.language.label)
+
+
+def test_nothing_is_asked_of_the_device_while_a_batch_is_started(random_model_dir):
+    """Tensors of the meta device have shapes and no values: to read one fails. A graph can be captured
+    only of such work."""
+    checkpoint = Checkpoint(random_model_dir)
+    meta = torch.device("meta")
+    with meta:
+        module = SenseVoiceNetwork(checkpoint.network_config).eval().requires_grad_(False)
+    network = GpuNetwork(module, checkpoint.frontend_config, checkpoint.cmvn)
+    assert network._graphs is None
+    frontend = BatchFrontend(checkpoint.frontend_config, checkpoint.cmvn, meta)
+    rows = torch.zeros(2, N_QUERIES, dtype=torch.int64, device=meta)
+    features = frontend(torch.empty(32_000, device=meta), rows[:, 0], rows[:, 1], 60)
+    outputs = network._forward(Inputs(features, rows, rows[:, 0]))
+    assert outputs.ids.shape == outputs.log_probabilities.shape == (2, 64)
+    assert outputs.tag_logits.shape == (2, N_QUERIES, checkpoint.network_config.vocab_size)
