@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import torch
 
 from predictor.engine.errors import InvalidModel
 from predictor.engine.transcribe import Engine
@@ -23,6 +22,8 @@ from predictor.server.fetch import Fetcher
 from predictor.server.grpc_service import GrpcServer, SpeechServicer
 from predictor.server.kserve_model import FixedRepository, SpeechDataPlane, SpeechModel
 from predictor.server.limits import ByteBudget
+from predictor.server.metrics import Metrics
+from predictor.server.observer import Observer
 from predictor.server.protocol import Limits
 from predictor.server.rest import add_routes
 from predictor.server.sdk import ModelServer, app
@@ -32,6 +33,12 @@ from predictor.server.transcriber import Transcriber
 logger = logging.getLogger("kserve.predictor")
 
 POLL_SECONDS = 0.05
+
+CPU_BATCH_SECONDS, GPU_BATCH_SECONDS = 30.0, 600.0
+"""Most audio in a batch unless the settings say otherwise."""
+
+GPU_DRIVER = Path("/dev/nvidiactl")
+"""Where a container sees NVIDIA's driver."""
 
 
 def serve(settings: Settings) -> None:
@@ -44,27 +51,33 @@ def serve(settings: Settings) -> None:
     for setting in ("http_port", "grpc_port"):
         _check_free(setting, getattr(settings, setting))
     logs.configure(settings.log_level)
-    engine = _load(settings)
-    # Decoding has many threads already, each with little to do for torch.
-    pool = ThreadPoolExecutor(
-        settings.decode_threads, "decode", initializer=torch.set_num_threads, initargs=(1,)
+    device = _device(settings.device)
+    engine = _load(settings, device)
+    max_batch_seconds = settings.max_batch_seconds or (
+        CPU_BATCH_SECONDS if device == "cpu" else GPU_BATCH_SECONDS
     )
+    pool = ThreadPoolExecutor(settings.decode_threads, "decode")
+    metrics = Metrics(max_batch_seconds)
     batcher: Batcher[Any, Any] = Batcher(
         engine.recognize,
+        n_threads=engine.passes,
         max_batch_clips=settings.max_batch_clips,
-        max_batch_seconds=settings.max_batch_seconds,
+        max_batch_seconds=max_batch_seconds,
         max_queue_seconds=settings.max_queue_seconds,
-        on_start=lambda: torch.set_num_threads(settings.torch_threads),
+        batch_wait_seconds=settings.batch_wait_ms / 1000,
+        on_batch=metrics.on_batch,
     )
+    metrics.follow(lambda: batcher.queue_seconds, lambda: batcher.n_requests)
     fetcher = Fetcher(
         settings.allowed_url_hosts, settings.max_audio_bytes, settings.url_timeout_seconds
     )
-    transcriber = Transcriber(engine, batcher, pool, fetcher, settings.max_batch_clips)
+    transcriber = Transcriber(engine, batcher, pool, fetcher)
     limits = Limits(settings.max_audio_bytes, settings.max_request_items)
-    model = SpeechModel(settings.model_name, engine.model, transcriber, limits)
+    model = SpeechModel(settings.model_name, engine.model, transcriber, limits, metrics)
     model.ready = True
     try:
-        SpeechServer(settings, model, _ready_lines(settings, engine, started)).start([model])
+        ready_lines = _ready_lines(settings, engine, started)
+        SpeechServer(settings, model, metrics, ready_lines).start([model])
     finally:
         batcher.close()
         pool.shutdown(wait=False, cancel_futures=True)
@@ -80,16 +93,16 @@ def _check_free(setting: str, port: int) -> None:
             raise SystemExit(f"{setting} {port}: {error.strerror}") from None
 
 
-def _load(settings: Settings) -> Engine:
-    has_gpu = torch.cuda.is_available()
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if has_gpu else "cpu"
-    elif device != "cpu" and not has_gpu:
-        raise SystemExit(f"device {device}: torch finds no GPU here")
+def _load(settings: Settings, device: str) -> Engine:
     try:
         engine = Engine(
-            settings.model_dir, device, settings.max_audio_seconds, settings.max_audio_bytes
+            settings.model_dir,
+            device,
+            None if settings.precision == "auto" else settings.precision,
+            settings.network_threads,
+            settings.network_passes,
+            settings.max_audio_seconds,
+            settings.max_audio_bytes,
         )
     except InvalidModel as error:
         raise SystemExit(f"cannot load {settings.model_dir}: {error}") from None
@@ -99,16 +112,34 @@ def _load(settings: Settings) -> Engine:
     return engine
 
 
+def _device(wanted: str) -> str:
+    """Where the network runs. Importing torch to ask it for a GPU costs a start on a CPU two seconds."""
+    if wanted == "cpu" or (wanted == "auto" and not GPU_DRIVER.exists()):
+        return "cpu"
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda" if wanted == "auto" else wanted
+    if wanted == "auto":
+        return "cpu"
+    raise SystemExit(f"device {wanted}: torch finds no GPU here")
+
+
 class SpeechServer(ModelServer):  # type: ignore[misc]
     """kserve's server with our data plane, routes and gRPC.
 
     Args:
         model: the only model.
+        observer: is told what became of each request.
         ready_lines: what to print once both ports answer.
     """
 
     def __init__(
-        self, settings: Settings, model: SpeechModel, ready_lines: Callable[[], str]
+        self,
+        settings: Settings,
+        model: SpeechModel,
+        observer: Observer,
+        ready_lines: Callable[[], str],
     ) -> None:
         super().__init__(
             http_port=settings.http_port,
@@ -136,10 +167,11 @@ class SpeechServer(ModelServer):  # type: ignore[misc]
             headers=headers,
             max_body_bytes=settings.max_body_bytes,
             budget=budget,
+            observer=observer,
             enable_docs=settings.enable_docs,
         )
         self._grpc = GrpcServer(
-            SpeechServicer(self.dataplane, repository, budget),
+            SpeechServicer(self.dataplane, repository, budget, observer),
             headers=headers,
             port=settings.grpc_port,
             max_message_bytes=settings.max_message_bytes,

@@ -1,240 +1,186 @@
-"""The queue in front of the network: who is let in, what runs next, and with whom.
+"""Between requests and the network: who is let in, and when which batch starts.
 
-Clips of all requests wait in one queue, each request in a lane of its own. One thread takes what waits,
-without waiting for more: the oldest lane's first clip, then from every lane in turn whatever has a
-similar length. Nothing here knows what a clip is, only how long it lasts.
+Clips of all requests wait in one :mod:`queue <predictor.server.clip_queue>`, each request in a
+:mod:`lane <predictor.server.lane>` of its own. A few threads run batches of what waits, each its next as
+soon as its last is done: while they run, the next gathers. Nothing here knows what a clip is, only how
+long it lasts.
 """
 
-import asyncio
 import math
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from predictor.engine.errors import Overloaded
+from predictor.server.clip_queue import ClipQueue
+from predictor.server.lane import Done, Lane, Shared, Ticket, Timed, stopping
 
-SHORTEST_SHARE = 0.5
-"""A clip joins a batch only if it lasts at least this share of the longest one: its padding never
-costs more than itself."""
-
-
-STOPPING = "the server is stopping"
-
-
-class Timed(Protocol):
-    """Something that lasts."""
-
-    @property
-    def duration(self) -> float:
-        """Seconds."""
-
+LANE_BATCHES = 2
+"""Most audio of one request in flight, in full batches: one that runs and one that waits behind it."""
 
 C = TypeVar("C", bound=Timed)
 R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
-class Done(Generic[R]):
-    """A clip's result, and the seconds the clip waited before its batch began."""
+class Batch:
+    """What an observer is told of a batch that has run.
 
-    result: R
-    queue_seconds: float
-
-
-@dataclass(slots=True)
-class _Entry(Generic[C, R]):
-    clip: C
-    future: "Future[Done[R]]" = field(default_factory=Future)
-    since: float = field(default_factory=time.monotonic)
-
-
-class Lane(Generic[C, R]):
-    """One request's place in the queue, with at most ``window`` clips between queue and result.
-
-    The first clip is refused when the queue is full; a request that has been let in is never refused
-    later, it waits for room in its own lane.
+    Attributes:
+        n_clips: clips in it.
+        audio_seconds: their audio.
+        padded_seconds: the same, each as long as the longest.
     """
 
-    def __init__(self, batcher: "Batcher[C, R]", window: int) -> None:
-        self._batcher = batcher
-        self._room = asyncio.Semaphore(window)
-        self._admitted = False
-        self.waiting: deque[_Entry[C, R]] = deque()
-
-    async def submit(self, clip: C) -> "asyncio.Future[Done[R]]":
-        """Queue a clip, once the lane has room. Cancelling the future takes the clip out again.
-
-        Raises:
-            Overloaded: the queue is full, and this is the lane's first clip.
-        """
-        await self._room.acquire()
-        try:
-            entry = self._batcher._put(self, clip, admitted=self._admitted)
-        except BaseException:
-            self._room.release()
-            raise
-        self._admitted = True
-        future = asyncio.wrap_future(entry.future)
-        future.add_done_callback(lambda _: self._room.release())
-        return future
+    n_clips: int
+    audio_seconds: float
+    padded_seconds: float
 
 
 class Batcher(Generic[C, R]):
-    """Runs ``recognize`` on batches of clips, in a thread of its own.
+    """Runs ``recognize`` on batches of clips, in threads of its own.
 
     Args:
-        recognize: clips → their results, in order. Called in one thread at a time.
+        recognize: clips → their results, in order.
+        n_threads: threads that call it, each with a batch of its own.
         max_batch_clips: most clips in a batch.
         max_batch_seconds: most audio in a batch, padding counted. A longer clip runs alone.
-        max_queue_seconds: audio that may wait before new lanes are refused.
-        on_start: called once in the thread, before anything runs.
+        max_queue_seconds: audio that may wait or be expected before new requests are refused.
+        batch_wait_seconds: longest time that a batch with room waits for audio that is expected;
+            while none is, nothing waits.
+        on_batch: called after each batch, in its thread.
     """
 
     def __init__(
         self,
         recognize: Callable[[list[C]], Sequence[R]],
         *,
+        n_threads: int = 1,
         max_batch_clips: int,
         max_batch_seconds: float,
         max_queue_seconds: float,
-        on_start: Callable[[], object] = lambda: None,
+        batch_wait_seconds: float = 0.0,
+        on_batch: Callable[[Batch], object] = lambda batch: None,
     ) -> None:
         self._recognize = recognize
-        self._max_batch_clips = max_batch_clips
-        self._max_batch_seconds = max_batch_seconds
         self._max_queue_seconds = max_queue_seconds
-        self._on_start = on_start
-        self._changed = threading.Condition()
-        # Lanes with waiting clips, in the order of their turns. Guarded, as they are, by the condition.
-        self._lanes: OrderedDict[Lane[C, R], None] = OrderedDict()
-        self._closed = False
-        # Audio seconds per wall second, smoothed, for the advice when to come back.
+        self._batch_wait_seconds = batch_wait_seconds
+        self._on_batch = on_batch
+        queue: ClipQueue[Ticket[C, R]] = ClipQueue(max_batch_clips, max_batch_seconds)
+        self._shared: Shared[C, R] = Shared(queue, LANE_BATCHES * max_batch_seconds)
+        # Audio seconds per wall second of one thread, smoothed, for the advice when to come back.
         self._speed = 10.0
-        self._thread = threading.Thread(target=self._run, name="recognize", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, name=f"recognize-{index}", daemon=True)
+            for index in range(n_threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def lane(self) -> Lane[C, R]:
-        """A place for a new request."""
-        return Lane(self, self._max_batch_clips)
+    @property
+    def queue_seconds(self) -> float:
+        """Audio that waits for the network, and what requests being decoded are expected to add."""
+        return self._shared.queue.seconds + self._shared.expected_seconds
 
-    def check_room(self) -> None:
-        """Raises:
-        Overloaded: a new lane would be refused now.
+    @property
+    def n_requests(self) -> int:
+        """Requests that have a lane."""
+        return self._shared.n_lanes
+
+    def lane(self, expected_seconds: float = 0.0) -> Lane[C, R]:
+        """A place for a new request.
+
+        Args:
+            expected_seconds: a guess at its audio. Counts as waiting, as far as a lane can hold so
+                much, until :meth:`Lane.arrived` takes it back.
+
+        Raises:
+            Overloaded: too much waits already.
+            NotReady: the server is stopping.
         """
-        with self._changed:
-            self._check_room()
+        with self._shared.changed:
+            self._shared.check_open()
+            waiting = self.queue_seconds
+            if waiting >= self._max_queue_seconds:
+                raise Overloaded(
+                    f"{waiting:.0f} seconds of audio are waiting, the limit is "
+                    f"{self._max_queue_seconds:g}; come back later",
+                    retry_after_seconds=max(
+                        1, math.ceil(waiting / self._speed / len(self._threads))
+                    ),
+                )
+            return Lane(self._shared, expected_seconds)
 
     def close(self) -> None:
-        """Finish the running batch, refuse what waits, and end the thread."""
-        with self._changed:
-            self._closed = True
-            for entry in self._entries():
-                if entry.future.set_running_or_notify_cancel():
-                    entry.future.set_exception(Overloaded(STOPPING))
-            self._lanes.clear()
-            self._changed.notify()
-        self._thread.join()
-
-    def _check_room(self) -> None:
-        if self._closed:
-            raise Overloaded(STOPPING)
-        waiting = self._waiting_seconds()
-        if waiting >= self._max_queue_seconds:
-            raise Overloaded(
-                f"{waiting:.0f} seconds of audio are waiting, the limit is "
-                f"{self._max_queue_seconds:g}; come back later",
-                retry_after_seconds=max(1, math.ceil(waiting / self._speed)),
-            )
-
-    def _put(self, lane: Lane[C, R], clip: C, *, admitted: bool) -> _Entry[C, R]:
-        entry: _Entry[C, R] = _Entry(clip)
-        with self._changed:
-            if self._closed or not admitted:
-                self._check_room()
-            lane.waiting.append(entry)
-            self._lanes.setdefault(lane)
-            self._changed.notify()
-        return entry
-
-    def _entries(self) -> Iterator[_Entry[C, R]]:
-        """Waiting entries in the order of their turns: each lane's first, each lane's second, ..."""
-        queues = [list(lane.waiting) for lane in self._lanes]
-        for turn in range(max(map(len, queues), default=0)):
-            for queue in queues:
-                if turn < len(queue):
-                    yield queue[turn]
-
-    def _waiting_seconds(self) -> float:
-        return sum(e.clip.duration for e in self._entries() if not e.future.cancelled())
+        """Finish the running batches, refuse what waits, and end the threads."""
+        with self._shared.changed:
+            self._shared.closed = True
+            waiting = list(self._shared.queue.in_turns())
+            self._shared.queue.take(waiting)
+            self._shared.changed.notify_all()
+        _deliver([(ticket, stopping()) for ticket in waiting])
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
-        self._on_start()
         while batch := self._next_batch():
             started = time.monotonic()
-            self._resolve(batch, started)
-            seconds = sum(entry.clip.duration for entry in batch)
-            speed = seconds / max(time.monotonic() - started, 1e-3)
+            outcomes = self._outcomes(batch, started)
+            audio_seconds = sum(ticket.duration for ticket in batch)
+            speed = audio_seconds / max(time.monotonic() - started, 1e-3)
             self._speed += 0.2 * (speed - self._speed)
+            self._on_batch(Batch(len(batch), audio_seconds, len(batch) * batch[-1].duration))
+            _deliver(outcomes)
 
-    def _next_batch(self) -> list[_Entry[C, R]]:
+    def _next_batch(self) -> list[Ticket[C, R]]:
         """Waits for a batch and takes it out of the queue. Empty once the batcher is closed."""
-        with self._changed:
+        shared = self._shared
+        with shared.changed:
             while True:
-                self._changed.wait_for(lambda: self._lanes or self._closed)
-                if self._closed:
+                shared.changed.wait_for(lambda: shared.queue or shared.closed)
+                if shared.closed:
                     return []
-                chosen = self._choose()
-                self._remove(chosen)
-                # From here on an entry cannot be cancelled any more; who was quicker is left out.
-                if running := [e for e in chosen if e.future.set_running_or_notify_cancel()]:
-                    return sorted(running, key=lambda entry: entry.clip.duration)
+                batch, has_room = shared.queue.next_batch()
+                if has_room and shared.expects_more:
+                    oldest = min(ticket.since for ticket in batch)
+                    wait_seconds = oldest + self._batch_wait_seconds - time.monotonic()
+                    if wait_seconds > 0:
+                        shared.changed.wait(wait_seconds)
+                        continue
+                shared.queue.take(batch)
+                return sorted(batch, key=lambda ticket: ticket.duration)
 
-    def _choose(self) -> list[_Entry[C, R]]:
-        chosen: list[_Entry[C, R]] = []
-        shortest = longest = 0.0
-        for entry in self._entries():
-            if entry.future.cancelled():
-                continue
-            duration = entry.clip.duration
-            low, high = min(shortest or duration, duration), max(longest, duration)
-            full = (len(chosen) + 1) * high > self._max_batch_seconds
-            if chosen and (full or low < SHORTEST_SHARE * high):
-                continue
-            chosen.append(entry)
-            shortest, longest = low, high
-            if len(chosen) == self._max_batch_clips:
-                break
-        return chosen
-
-    def _remove(self, chosen: list[_Entry[C, R]]) -> None:
-        """Take the chosen and the cancelled out; lanes that had their turn go behind the others."""
-        taken = set(map(id, chosen))
-        for lane in list(self._lanes):
-            before = len(lane.waiting)
-            lane.waiting = deque(
-                e for e in lane.waiting if id(e) not in taken and not e.future.cancelled()
-            )
-            if not lane.waiting:
-                del self._lanes[lane]
-            elif len(lane.waiting) < before:
-                self._lanes.move_to_end(lane)
-
-    def _resolve(self, batch: list[_Entry[C, R]], started: float) -> None:
+    def _outcomes(
+        self, batch: list[Ticket[C, R]], started: float
+    ) -> list[tuple[Ticket[C, R], Done[R] | Exception]]:
         try:
-            results = self._recognize([entry.clip for entry in batch])
+            results = self._recognize([ticket.clip for ticket in batch])
             if len(results) != len(batch):
                 raise RuntimeError(f"{len(results)} results for {len(batch)} clips")
         except Exception as error:
             if len(batch) == 1:
-                batch[0].future.set_exception(error)
-            else:
-                # One clip may have spoilt it for all: give each its own chance to fail.
-                for entry in batch:
-                    self._resolve([entry], started)
-            return
-        for entry, result in zip(batch, results, strict=True):
-            entry.future.set_result(Done(result, max(0.0, started - entry.since)))
+                return [(batch[0], error)]
+            # One clip may have spoilt it for all: give each its own chance to fail.
+            return [outcome for each in batch for outcome in self._outcomes([each], started)]
+        seconds = time.monotonic() - started
+        return [
+            (ticket, Done(result, max(0.0, started - ticket.since), seconds))
+            for ticket, result in zip(batch, results, strict=True)
+        ]
+
+
+def _deliver(outcomes: list[tuple[Ticket[C, R], Done[R] | Exception]]) -> None:
+    """One wake-up of the event loop for a whole batch."""
+    for loop in {ticket.lane.loop for ticket, _ in outcomes}:
+        of_loop = [pair for pair in outcomes if pair[0].lane.loop is loop]
+        # The loop may have ended, and with it whoever waited.
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(_resolve, of_loop)
+
+
+def _resolve(outcomes: list[tuple[Ticket[C, R], Done[R] | Exception]]) -> None:
+    for ticket, outcome in outcomes:
+        ticket.lane.resolve(ticket, outcome)

@@ -5,7 +5,7 @@ tensors into Python lists on the event loop; so the server is built here and onl
 audio is replaced.
 """
 
-import asyncio
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NoReturn
@@ -17,6 +17,7 @@ from predictor.engine.errors import Overloaded, SpeechError
 from predictor.server.errors import UnknownModel, as_speech_error, quoted, sentence
 from predictor.server.kserve_model import FixedRepository, SpeechDataPlane
 from predictor.server.limits import ByteBudget
+from predictor.server.observer import CANCELLED, OK, Observer
 from predictor.server.protocol_v2 import V2Message
 from predictor.server.sdk import InferenceServicer, messages, services
 
@@ -27,11 +28,16 @@ class SpeechServicer(InferenceServicer):  # type: ignore[misc]
     """ModelInfer on typed payloads, and the model's version in its metadata."""
 
     def __init__(
-        self, data_plane: SpeechDataPlane, repository: FixedRepository, budget: ByteBudget
+        self,
+        data_plane: SpeechDataPlane,
+        repository: FixedRepository,
+        budget: ByteBudget,
+        observer: Observer,
     ) -> None:
         super().__init__(data_plane, repository)
         self._speech = data_plane
         self._budget = budget
+        self._observer = observer
 
     async def ModelMetadata(self, request: Any, context: Any) -> Any:  # noqa: N802
         described = await self._speech.model_metadata(request.name)
@@ -39,7 +45,21 @@ class SpeechServicer(InferenceServicer):  # type: ignore[misc]
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:  # noqa: N802
         headers = dict(context.invocation_metadata() or ())
-        headers.setdefault(REQUEST_ID, str(uuid.uuid4()))
+        request_id = headers.setdefault(REQUEST_ID, str(uuid.uuid4()))
+        started = time.perf_counter()
+        reason = CANCELLED
+        try:
+            answer = await self._infer(request, headers, context)
+            reason = OK
+            return answer
+        except Exception as error:
+            known = as_speech_error(error, str(request_id))
+            reason = known.reason
+            raise known from error
+        finally:
+            self._observer.on_request("grpc_v2", reason, time.perf_counter() - started)
+
+    async def _infer(self, request: Any, headers: dict[str, Any], context: Any) -> Any:
         if request.model_version:
             described = await self._speech.model_metadata(request.model_name)
             if request.model_version not in described["versions"]:
@@ -49,8 +69,11 @@ class SpeechServicer(InferenceServicer):  # type: ignore[misc]
                 )
         with self._budget.share() as share:
             share.add(request.ByteSize())
-            answer, _ = await self._speech.infer(request.model_name, V2Message(request), headers)
-            return await asyncio.to_thread(answer.to_grpc)
+            answer, metadata = await self._speech.infer(
+                request.model_name, V2Message(request), headers
+            )
+            context.set_trailing_metadata(tuple(metadata.items()))
+            return answer.to_grpc()
 
 
 class ErrorsToStatus(aio.ServerInterceptor):  # type: ignore[misc]
@@ -90,7 +113,9 @@ class ErrorsToStatus(aio.ServerInterceptor):  # type: ignore[misc]
 async def _abort(context: Any, error: SpeechError) -> NoReturn:
     metadata: tuple[tuple[str, str], ...] = ()
     if isinstance(error, Overloaded):
-        metadata = (("retry-after", str(error.retry_after_seconds)),)
+        # The second is gRPC's own: a client with a retry policy waits for so long by itself (gRFC A6).
+        seconds = error.retry_after_seconds
+        metadata = (("retry-after", str(seconds)), ("grpc-retry-pushback-ms", str(1000 * seconds)))
     await context.abort(grpc.StatusCode[error.grpc_code], sentence(error), metadata)
     raise AssertionError("abort returned")
 

@@ -60,7 +60,10 @@ class Call(Protocol):
 
 
 class Payload(Protocol):
-    """A request as it came off the wire. ``parse`` may take long: call it in a thread."""
+    """A request as it came off the wire. ``parse`` may take long for many bytes."""
+
+    @property
+    def n_bytes(self) -> int: ...
 
     def parse(self, limits: Limits) -> Call: ...
 
@@ -70,6 +73,10 @@ class V1Body:
     """Body of ``POST /v1/models/{name}:predict``."""
 
     body: bytes
+
+    @property
+    def n_bytes(self) -> int:
+        return len(self.body)
 
     def parse(self, limits: Limits) -> "V1Call":
         return parse_v1(parse_json(self.body), limits)

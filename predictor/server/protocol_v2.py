@@ -58,6 +58,11 @@ class V2Body:
     body: bytes
     json_length: int | None = None
 
+    @property
+    def n_bytes(self) -> int:
+        # One file as it is: nothing to parse.
+        return 0 if self.json_length == 0 else len(self.body)
+
     def parse(self, limits: Limits) -> "V2Call":
         if self.json_length == 0:
             return V2Call((Item(self.body, TranscribeOptions()),))
@@ -77,6 +82,10 @@ class V2Message:
     """A gRPC ``ModelInferRequest``."""
 
     message: Any
+
+    @property
+    def n_bytes(self) -> int:
+        return int(self.message.ByteSize())
 
     def parse(self, limits: Limits) -> "V2Call":
         message = self.message

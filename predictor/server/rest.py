@@ -7,6 +7,7 @@ first in the application, so kserve's are never reached; the data plane and the 
 
 import asyncio
 import io
+import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
@@ -20,6 +21,7 @@ from predictor.engine.errors import AudioTooLarge, InvalidRequest, Overloaded, S
 from predictor.server.errors import UnknownModel, as_speech_error, quoted, sentence
 from predictor.server.kserve_model import SpeechDataPlane
 from predictor.server.limits import BodyLimit, ByteBudget, ExtraHeaders
+from predictor.server.observer import CANCELLED, OK, Observer
 from predictor.server.protocol import Payload, V1Body
 from predictor.server.protocol_v2 import V2Body
 from predictor.server.sdk import InferResponse
@@ -35,6 +37,7 @@ def add_routes(
     headers: Mapping[str, str],
     max_body_bytes: int,
     budget: ByteBudget,
+    observer: Observer,
     enable_docs: bool,
 ) -> None:
     """Give kserve's application our routes, limits and errors.
@@ -43,9 +46,10 @@ def add_routes(
         headers: of every answer.
         max_body_bytes: largest body.
         budget: for the bytes of all bodies.
+        observer: is told what became of each request.
         enable_docs: serve a page at /docs.
     """
-    app.include_router(_router(data_plane))
+    app.include_router(_router(data_plane, observer))
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes, budget=budget)
     app.add_middleware(ExtraHeaders, headers=headers)
     app.add_exception_handler(SpeechError, _on_error)
@@ -57,20 +61,32 @@ def add_routes(
         app.add_api_route("/docs", docs, include_in_schema=False)
 
 
-def _router(data_plane: SpeechDataPlane) -> APIRouter:
+def _router(data_plane: SpeechDataPlane, observer: Observer) -> APIRouter:
     # kserve's own routes describe these requests in the OpenAPI document.
     router = APIRouter(include_in_schema=False)
+
+    async def observed(
+        model_name: str, request: Request, protocol: str, payload: Callable[[bytes], Payload]
+    ) -> Response:
+        started = time.perf_counter()
+        reason = CANCELLED
+        try:
+            reason, answer = await _infer(data_plane, model_name, request, payload)
+        finally:
+            observer.on_request(protocol, reason, time.perf_counter() - started)
+        return answer
 
     @router.post("/v1/models/{model_name}:predict")
     async def predict(model_name: str, request: Request) -> Response:
         """Transcribe the instances of a v1 request."""
-        return await _infer(data_plane, model_name, request, V1Body)
+        return await observed(model_name, request, "rest_v1", V1Body)
 
     @router.post("/v2/models/{model_name}/infer")
     async def infer(model_name: str, request: Request) -> Response:
         """Transcribe the tensors of a v2 request, JSON or with binary data."""
-        json_length = _json_length(request)
-        return await _infer(data_plane, model_name, request, lambda body: V2Body(body, json_length))
+        return await observed(
+            model_name, request, "rest_v2", lambda body: V2Body(body, _json_length(request))
+        )
 
     @router.get("/v2/models/{model_name}")
     async def metadata(model_name: str) -> Response:
@@ -119,19 +135,21 @@ async def _infer(
     model_name: str,
     request: Request,
     payload: Callable[[bytes], Payload],
-) -> Response:
+) -> tuple[str, Response]:
+    """What became of the request, as an :class:`Observer` is told, and its answer."""
     request_id = request.headers.get("x-request-id") or str(uuid.uuid4())
     headers = {**request.headers, "x-request-id": request_id}
     try:
         body = payload(await _body(request))
         answer = await _unless_disconnected(request, data_plane.infer(model_name, body, headers))
         if answer is None:
-            return Response(status_code=CLIENT_CLOSED_REQUEST)
-        return await asyncio.to_thread(_encode, answer[0])
+            return CANCELLED, Response(status_code=CLIENT_CLOSED_REQUEST)
+        return OK, _encode(*answer)
     except ClientDisconnect:
-        return Response(status_code=CLIENT_CLOSED_REQUEST)
+        return CANCELLED, Response(status_code=CLIENT_CLOSED_REQUEST)
     except Exception as error:
-        return _answer(as_speech_error(error, request_id))
+        known = as_speech_error(error, request_id)
+        return known.reason, _answer(known)
 
 
 async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
@@ -151,13 +169,13 @@ async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, Any])
         await asyncio.gather(task, watch, return_exceptions=True)
 
 
-def _encode(answer: dict[str, Any] | InferResponse) -> Response:
+def _encode(answer: dict[str, Any] | InferResponse, headers: Mapping[str, str]) -> Response:
     if not isinstance(answer, InferResponse):
-        return _json(answer)
+        return _json(answer, headers=headers)
     body, json_length = answer.to_rest()
     if json_length is None:
-        return _json(body)
-    headers = {JSON_LENGTH: str(json_length)}
+        return _json(body, headers=headers)
+    headers = {**headers, JSON_LENGTH: str(json_length)}
     return Response(body, media_type="application/octet-stream", headers=headers)
 
 

@@ -6,7 +6,6 @@ No field may be called ``port`` or ``service_*``: Kubernetes gives every pod var
 for a Service called ``sensevoice``.
 """
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict
+
+from predictor.engine.cpu import available_cpus
 
 ENV_PREFIX = "SENSEVOICE_"
 
@@ -27,19 +28,6 @@ MIB = 1024 * 1024
 
 def default_model_dir() -> Path:
     return MOUNTED_MODEL if MOUNTED_MODEL.is_dir() else EMBEDDED_MODEL
-
-
-def available_cpus(cgroup_file: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """CPUs this process may use: its affinity, cut by the container's CPU limit.
-
-    torch looks at the machine only, and so many threads under a small limit run slower than one.
-    """
-    cpus = len(os.sched_getaffinity(0))
-    try:
-        quota, period = cgroup_file.read_text().split()
-    except (OSError, ValueError):
-        return cpus
-    return cpus if quota == "max" else max(1, min(cpus, int(quota) // int(period)))
 
 
 def _hosts(value: object) -> object:
@@ -84,6 +72,9 @@ class Settings(BaseSettings):
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """Where the network runs: auto (a GPU if there is one), cpu, cuda or cuda:N."""
 
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    """Numbers the network computes in: auto (int8 on a CPU that multiplies it, bf16 on a GPU), or one."""
+
     http_port: Port = 8080
     """Port of REST v1 and v2."""
 
@@ -103,24 +94,37 @@ class Settings(BaseSettings):
     """Most audio files in one request."""
 
     max_pending_bytes: Annotated[int, Field(ge=1024)] = 1024 * MIB
-    """Most bytes of request bodies held at once, over all requests; beyond it answers are 503."""
+    """Most bytes of request bodies held at once, over all requests; beyond it answers are 429."""
 
-    max_batch_clips: Annotated[int, Field(ge=1)] = 16
-    """Most clips (stretches of up to 30 seconds) in one pass of the network, and in flight for one
-    request."""
+    max_batch_clips: Annotated[int, Field(ge=1)] = 64
+    """Most clips (stretches of up to 30 seconds) in one pass of the network, however short: what a clip
+    costs beside its length is bounded here."""
 
-    max_batch_seconds: Annotated[float, Field(gt=0)] = 60
-    """Most audio in one pass of the network, in seconds, padding counted. More serves a GPU better;
-    on a CPU it only makes short requests wait for long ones."""
+    max_batch_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Most audio in one pass of the network, in seconds, padding counted. Default: 600 on a GPU, which
+    wants large batches, and 30 on a CPU, where more would only make short requests wait for long ones."""
+
+    batch_wait_ms: Annotated[float, Field(ge=0, le=1000)] = 2
+    """Longest time that a pass with room in it waits for audio that is being decoded, in milliseconds;
+    a request that comes alone never waits."""
 
     max_queue_seconds: Annotated[float, Field(gt=0)] = 600
-    """Audio that may wait for the network, in seconds; beyond it new requests are answered 503."""
+    """Audio that may wait for the network, in seconds; beyond it new requests are answered 429. What is
+    being decoded counts, by a guess from its bytes."""
 
-    decode_threads: Annotated[int, Field(ge=1)] = Field(default_factory=available_cpus)
-    """Threads that decode and segment audio. Default: the CPUs this container may use."""
+    decode_threads: Annotated[int, Field(ge=1)] = Field(
+        default_factory=lambda: max(1, available_cpus() // 2)
+    )
+    """Threads that decode and segment audio. Default: half of the CPUs this container may use: decoding
+    is a fraction of the network's work, and a flood of it must not take the network's CPUs."""
 
-    torch_threads: Annotated[int, Field(ge=1)] = Field(default_factory=available_cpus)
-    """CPU threads of one pass of the network. Default: the CPUs this container may use."""
+    network_threads: Annotated[int, Field(ge=1)] = 1
+    """CPU threads of one pass of the network: more answer a lone request sooner, but fewer requests in
+    all, since two threads never do twice the work of one."""
+
+    network_passes: Annotated[int, Field(ge=1)] = Field(default_factory=available_cpus)
+    """Passes of the network that run at once on a CPU; on a GPU it is always one. Default: the CPUs this
+    container may use. Times network_threads it should not be more."""
 
     grace_period_seconds: Annotated[int, Field(ge=0)] = 30
     """Time for running requests to finish after SIGTERM, in seconds."""

@@ -11,8 +11,10 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
+from prometheus_client.parser import text_string_to_metric_families
 
 from predictor.engine.transcribe import Engine
+from predictor.engine.types import StageTimes
 from predictor.server.sdk import services
 
 RATE = 16_000
@@ -31,6 +33,42 @@ def encode(samples: np.ndarray, container: str = "FLAC", subtype: str | None = N
     file = io.BytesIO()
     soundfile.write(file, samples, RATE, subtype, format=container)
     return file.getvalue()
+
+
+class Seen:
+    """An observer that remembers what became of requests, as (protocol, reason)."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[str, str]] = []
+
+    def on_transcribed(self, times: StageTimes, audio_seconds: float) -> None:
+        pass
+
+    def on_request(self, protocol: str, reason: str, seconds: float) -> None:
+        assert seconds >= 0
+        self.requests.append((protocol, reason))
+
+
+@pytest.fixture(scope="session")
+def samples() -> Callable[[str], dict[str, float]]:
+    """The function that reads a scrape: our sample names, with labels in alphabetical order → values."""
+
+    def read(text: str) -> dict[str, float]:
+        return {
+            " ".join((sample.name, *(f"{k}={v}" for k, v in sorted(sample.labels.items())))): (
+                sample.value
+            )
+            for family in text_string_to_metric_families(text)
+            if family.name.startswith("sensevoice_")
+            for sample in family.samples
+        }
+
+    return read
+
+
+@pytest.fixture
+def seen() -> Seen:
+    return Seen()
 
 
 @pytest.fixture(scope="session")

@@ -1,17 +1,19 @@
-"""The queue: order, batches, fairness, cancellation, refusal, and failures that stay alone.
+"""Who is let in, what runs with whom, what leaves early, and failures that stay alone.
 
 The network is a gate here: a test looks at what has gathered before it, then lets it through.
 """
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
 
 from predictor.engine.errors import InvalidAudio, Overloaded
-from predictor.server.batching import Batcher, Done, Lane
+from predictor.server.batching import Batch, Batcher
+from predictor.server.errors import NotReady
+from predictor.server.lane import Done, Lane, Withdrawn
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,6 @@ class Gate:
 
 
 Queue = Batcher[Clip, str]
-Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
 
 @pytest.fixture
@@ -70,13 +71,13 @@ def batcher(gate: Gate) -> Iterator[Queue]:
 
 async def hold(batcher: Queue, gate: Gate) -> "asyncio.Future[Done[str]]":
     """Occupies the network, so that what comes next waits in the queue."""
-    future = await batcher.lane().submit(Clip("first"))
+    future = batcher.lane().put(Clip("first"))
     await gate.entered()
     return future
 
 
-async def submit(lane: Lane[Clip, str], *clips: Clip) -> list["asyncio.Future[Done[str]]"]:
-    return [await lane.submit(clip) for clip in clips]
+def submit(lane: Lane[Clip, str], *clips: Clip) -> list["asyncio.Future[Done[str]]"]:
+    return [lane.put(clip) for clip in clips]
 
 
 async def results(futures: list["asyncio.Future[Done[str]]"]) -> list[str]:
@@ -88,18 +89,19 @@ async def test_each_clip_gets_its_own_result(batcher: Queue, gate: Gate) -> None
     lanes = [batcher.lane() for _ in range(5)]
     futures = []
     for i in range(40):
-        futures.append(await lanes[i % 5].submit(Clip(f"c{i}", 1 + i % 7)))
+        futures.append(lanes[i % 5].put(Clip(f"c{i}", 1 + i % 7)))
         if len(futures) % 4 == 0:
             await asyncio.gather(*futures)
     assert await results(futures) == [f"C{i}" for i in range(40)]
     done = await futures[0]
     assert done.queue_seconds >= 0
+    assert done.batch_seconds > 0
 
 
 async def test_what_waits_goes_together_the_shortest_first(batcher: Queue, gate: Gate) -> None:
     held = await hold(batcher, gate)
     a, b = batcher.lane(), batcher.lane()
-    futures = await submit(a, Clip("a1", 4), Clip("a2", 3)) + await submit(b, Clip("b1", 2.5))
+    futures = submit(a, Clip("a1", 4), Clip("a2", 3)) + submit(b, Clip("b1", 2.5))
     gate.open()
     assert await results([held, *futures]) == ["FIRST", "A1", "A2", "B1"]
     assert gate.batches == [["first"], ["b1", "a2", "a1"]]
@@ -109,7 +111,7 @@ async def test_a_batch_holds_at_most_so_many_clips(batcher: Queue, gate: Gate) -
     held = await hold(batcher, gate)
     futures = []
     for i in range(6):
-        futures += await submit(batcher.lane(), Clip(f"c{i}"))
+        futures += submit(batcher.lane(), Clip(f"c{i}"))
     gate.open()
     await results([held, *futures])
     assert [len(batch) for batch in gate.batches] == [1, 4, 2]
@@ -120,7 +122,7 @@ async def test_padding_counts_in_a_batch_s_length(gate: Gate) -> None:
     held = await hold(batcher, gate)
     futures = []
     for name, seconds in (("a", 20), ("b", 12), ("c", 15), ("d", 70)):
-        futures += await submit(batcher.lane(), Clip(name, seconds))
+        futures += submit(batcher.lane(), Clip(name, seconds))
     gate.open()
     await results([held, *futures])
     # 2 x 20 s fits, 3 x 20 s does not; what is longer than any batch runs alone.
@@ -132,52 +134,85 @@ async def test_clips_of_very_different_lengths_stay_apart(batcher: Queue, gate: 
     held = await hold(batcher, gate)
     futures = []
     for name, seconds in (("long", 20), ("short", 1), ("longish", 15), ("brief", 2)):
-        futures += await submit(batcher.lane(), Clip(name, seconds))
+        futures += submit(batcher.lane(), Clip(name, seconds))
     gate.open()
     await results([held, *futures])
     assert gate.batches == [["first"], ["longish", "long"], ["short", "brief"]]
 
 
-async def test_a_long_recording_does_not_starve_a_short_one(gate: Gate, until: Until) -> None:
-    batcher = queue(gate, max_batch_clips=2)
+async def test_a_long_recording_does_not_starve_a_short_one(gate: Gate) -> None:
+    batcher = queue(gate, max_queue_seconds=1000)
     held = await hold(batcher, gate)
-    long = batcher.lane()
-    pending = asyncio.ensure_future(submit(long, *(Clip(f"l{i}", 30) for i in range(6))))
-    await until(lambda: len(long.waiting) == 2)
-    short = (await submit(batcher.lane(), Clip("s", 30)))[0]
-    gate.open(2)
-    assert (await short).result == "S"
-    assert gate.batches[1] == ["l0", "s"]
+    long = submit(batcher.lane(), *(Clip(f"l{i}", 30) for i in range(4)))
+    short = submit(batcher.lane(), Clip("s", 2))
+    also_long = submit(batcher.lane(), Clip("other", 30))
     gate.open()
-    await results([held, *(await pending)])
+    await results([held, *long, *short, *also_long])
+    assert gate.batches == [["first"], ["l0", "other"], ["s"], ["l1", "l2"], ["l3"]]
     batcher.close()
 
 
-async def test_a_lane_has_a_window(batcher: Queue, gate: Gate) -> None:
+async def test_a_lane_has_room_for_two_batches(gate: Gate) -> None:
+    batcher = queue(gate, max_batch_seconds=2)
     held = await hold(batcher, gate)
     lane = batcher.lane()
-    futures = await submit(lane, *(Clip(f"c{i}") for i in range(4)))
-    fifth = asyncio.ensure_future(lane.submit(Clip("c4")))
-    await asyncio.sleep(0)
-    assert not fifth.done()
+    futures = submit(lane, *(Clip(f"c{i}") for i in range(3)))
+    assert lane.has_room
+    futures += submit(lane, Clip("c3"))
+    assert not lane.has_room
+    waiting = asyncio.ensure_future(lane.room())
+    gate.open(2)
+    await results([held, *futures[:2]])
+    await waiting
+    assert lane.has_room
     gate.open()
-    assert (await (await fifth)).result == "C4"
-    await results([held, *futures])
+    await results(futures)
+    batcher.close()
 
 
-async def test_cancelled_clips_are_dropped_and_make_room(batcher: Queue, gate: Gate) -> None:
+async def test_what_is_withdrawn_makes_room(batcher: Queue, gate: Gate) -> None:
     held = await hold(batcher, gate)
-    gone, stays = batcher.lane(), batcher.lane()
-    cancelled = await submit(gone, Clip("gone", 99), Clip("gone too", 99))
+    lane = batcher.lane()
+    gone = submit(lane, Clip("gone", 99), Clip("gone too", 99))
+    kept = submit(lane, Clip("kept"))
+    assert not lane.has_room
     with pytest.raises(Overloaded):
-        await batcher.lane().submit(Clip("refused"))
-    for future in cancelled:
-        future.cancel()
-    await asyncio.sleep(0)
-    kept = await submit(stays, Clip("kept"))
+        batcher.lane()
+    lane.withdraw(gone)
+    assert lane.has_room
+    assert batcher.queue_seconds == 1
+    batcher.lane()
     gate.open()
     assert await results([held, *kept]) == ["FIRST", "KEPT"]
     assert gate.batches == [["first"], ["kept"]]
+
+
+async def test_what_a_request_leaves_behind_goes_with_it(batcher: Queue, gate: Gate) -> None:
+    held = await hold(batcher, gate)
+    with batcher.lane(expected_seconds=50) as lane:
+        submit(lane, Clip("gone", 9))
+        assert batcher.queue_seconds == 59
+        assert batcher.n_requests == 2
+    assert batcher.queue_seconds == 0
+    assert batcher.n_requests == 1
+    with pytest.raises(Withdrawn):
+        lane.put(Clip("late"))
+    gate.open()
+    await held
+    assert gate.batches == [["first"]]
+
+
+async def test_results_that_nobody_wants_are_dropped(
+    batcher: Queue, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate.spoilt = {"bad"}
+    lane = batcher.lane()
+    futures = submit(lane, Clip("bad"))
+    await gate.entered()
+    lane.withdraw(futures)
+    gate.open()
+    assert await results(submit(lane, Clip("next"))) == ["NEXT"]
+    assert caplog.text == ""
 
 
 async def test_a_full_queue_refuses_new_requests_but_not_old_ones(
@@ -185,16 +220,71 @@ async def test_a_full_queue_refuses_new_requests_but_not_old_ones(
 ) -> None:
     held = await hold(batcher, gate)
     old = batcher.lane()
-    futures = await submit(old, Clip("a", 60), Clip("b", 60))
+    futures = submit(old, Clip("a", 60), Clip("b", 60))
     with pytest.raises(Overloaded, match="120 seconds of audio are waiting, the limit is 100") as e:
-        await batcher.lane().submit(Clip("c"))
+        batcher.lane()
     assert e.value.retry_after_seconds >= 1
-    with pytest.raises(Overloaded):
-        batcher.check_room()
-    futures += await submit(old, Clip("d", 60))
+    futures += submit(old, Clip("d", 60))
     gate.open()
     assert await results([held, *futures]) == ["FIRST", "A", "B", "D"]
-    batcher.check_room()
+    batcher.lane()
+
+
+async def test_audio_that_is_still_being_decoded_counts(batcher: Queue, gate: Gate) -> None:
+    first, _ = batcher.lane(expected_seconds=70), batcher.lane(expected_seconds=30)
+    assert batcher.queue_seconds == 100
+    with pytest.raises(Overloaded, match="100 seconds"):
+        batcher.lane()
+    first.arrived(60)
+    assert batcher.queue_seconds == 40
+    # Never more than a lane can hold: an hour's file takes its turns, and waits outside meanwhile.
+    batcher.lane(expected_seconds=3600)
+    assert batcher.queue_seconds == 160
+    first.arrived(60)
+    assert batcher.queue_seconds == 150
+
+
+async def test_a_batch_waits_for_audio_that_is_expected(gate: Gate) -> None:
+    batcher = queue(gate, batch_wait_seconds=3600)
+    gate.open()
+    early, late = batcher.lane(), batcher.lane(expected_seconds=1)
+    futures = submit(early, Clip("early"))
+    futures += submit(late, Clip("late"))
+    late.arrived(1)
+    assert await results(futures) == ["EARLY", "LATE"]
+    assert gate.batches == [["early", "late"]]
+    # Nothing is expected any more, so nothing waits.
+    assert await results(submit(early, Clip("alone"))) == ["ALONE"]
+    batcher.close()
+
+
+async def test_a_batch_without_room_does_not_wait(gate: Gate) -> None:
+    batcher = queue(gate, batch_wait_seconds=3600, max_batch_seconds=2)
+    gate.open()
+    batcher.lane(expected_seconds=1)
+    assert await results(submit(batcher.lane(), Clip("a"), Clip("b"))) == ["A", "B"]
+    batcher.close()
+
+
+async def test_a_wait_ends_when_its_time_is_over(gate: Gate) -> None:
+    batcher = queue(gate, batch_wait_seconds=0.001)
+    gate.open()
+    batcher.lane(expected_seconds=1)
+    assert await results(submit(batcher.lane(), Clip("a"))) == ["A"]
+    batcher.close()
+
+
+async def test_a_batch_is_told_once_it_has_run(gate: Gate) -> None:
+    seen: list[Batch] = []
+    batcher = Batcher(
+        gate, max_batch_clips=4, max_batch_seconds=60, max_queue_seconds=60, on_batch=seen.append
+    )
+    held = await hold(batcher, gate)
+    futures = submit(batcher.lane(), Clip("a", 4), Clip("b", 3))
+    gate.open()
+    await results([held, *futures])
+    assert seen == [Batch(1, 1.0, 1.0), Batch(2, 7.0, 8.0)]
+    batcher.close()
 
 
 async def test_a_clip_that_fails_fails_alone(batcher: Queue, gate: Gate) -> None:
@@ -202,7 +292,7 @@ async def test_a_clip_that_fails_fails_alone(batcher: Queue, gate: Gate) -> None
     held = await hold(batcher, gate)
     futures = []
     for name in ("a", "bad", "c"):
-        futures += await submit(batcher.lane(), Clip(name))
+        futures += submit(batcher.lane(), Clip(name))
     gate.open()
     outcomes = await asyncio.gather(held, *futures, return_exceptions=True)
     assert isinstance(outcomes[2], InvalidAudio)
@@ -215,19 +305,22 @@ async def test_a_wrong_number_of_results_is_nobody_s_result() -> None:
         lambda clips: ["x", "y"], max_batch_clips=4, max_batch_seconds=60, max_queue_seconds=60
     )
     with pytest.raises(RuntimeError, match="2 results for 1 clips"):
-        await (await batcher.lane().submit(Clip("a")))
+        await batcher.lane().put(Clip("a"))
     batcher.close()
 
 
 async def test_closing_refuses_what_waits_and_what_comes(gate: Gate) -> None:
     batcher = queue(gate)
     held = await hold(batcher, gate)
-    waiting = (await submit(batcher.lane(), Clip("waits")))[0]
+    lane = batcher.lane()
+    waiting = lane.put(Clip("waits"))
     closing = asyncio.ensure_future(asyncio.to_thread(batcher.close))
-    with pytest.raises(Overloaded, match="stopping"):
+    with pytest.raises(NotReady, match="stopping"):
         await waiting
     gate.open()
     await closing
     assert (await held).result == "FIRST"
-    with pytest.raises(Overloaded, match="stopping"):
-        await batcher.lane().submit(Clip("late"))
+    with pytest.raises(NotReady, match="stopping"):
+        lane.put(Clip("late"))
+    with pytest.raises(NotReady, match="stopping"):
+        batcher.lane()

@@ -32,14 +32,14 @@ class FakeDataPlane:
             raise
 
 
-def server(data_plane: Any, port: int, budget: int = 10_000) -> GrpcServer:
-    servicer = SpeechServicer(data_plane, None, ByteBudget(budget))  # type: ignore[arg-type]
+def server(data_plane: Any, port: int, seen: Any) -> GrpcServer:
+    servicer = SpeechServicer(data_plane, None, ByteBudget(10_000), seen)  # type: ignore[arg-type]
     return GrpcServer(servicer, headers={}, port=port, max_message_bytes=10_000)
 
 
 @asynccontextmanager
-async def stub_for(data_plane: Any, port: int) -> AsyncIterator[Any]:
-    made = server(data_plane, port)
+async def stub_for(data_plane: Any, port: int, seen: Any) -> AsyncIterator[Any]:
+    made = server(data_plane, port, seen)
     serving = asyncio.ensure_future(made.serve())
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         await channel.channel_ready()
@@ -51,19 +51,22 @@ async def stub_for(data_plane: Any, port: int) -> AsyncIterator[Any]:
 REQUEST = messages.ModelInferRequest(model_name="m")
 
 
-async def test_overload_says_when_to_come_back(new_port: Callable[[], int]) -> None:
-    async with stub_for(FakeDataPlane(Overloaded("full", 7)), new_port()) as stub:
+async def test_overload_says_when_to_come_back(new_port: Callable[[], int], seen: Any) -> None:
+    async with stub_for(FakeDataPlane(Overloaded("full", 7)), new_port(), seen) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.ModelInfer(REQUEST)
     assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert caught.value.details() == "full"
-    assert ("retry-after", "7") in list(caught.value.trailing_metadata() or ())
+    assert {("retry-after", "7"), ("grpc-retry-pushback-ms", "7000")} <= {
+        (key, value) for key, value in caught.value.trailing_metadata() or ()
+    }
+    assert seen.requests == [("grpc_v2", "overloaded")]
 
 
 async def test_what_nobody_foresaw_is_answered_without_its_message(
-    new_port: Callable[[], int], caplog: pytest.LogCaptureFixture
+    new_port: Callable[[], int], seen: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async with stub_for(FakeDataPlane(RuntimeError("secret audio")), new_port()) as stub:
+    async with stub_for(FakeDataPlane(RuntimeError("secret audio")), new_port(), seen) as stub:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stub.ModelInfer(REQUEST, metadata=(("x-request-id", "r3"),))
     assert caught.value.code() is grpc.StatusCode.INTERNAL
@@ -72,19 +75,22 @@ async def test_what_nobody_foresaw_is_answered_without_its_message(
     assert "request r3 failed: RuntimeError" in caplog.text
 
 
-async def test_a_cancelled_call_cancels_its_work(new_port: Callable[[], int]) -> None:
+async def test_a_cancelled_call_cancels_its_work(
+    new_port: Callable[[], int], seen: Any, until: Any
+) -> None:
     data_plane = FakeDataPlane(None)
-    async with stub_for(data_plane, new_port()) as stub:
+    async with stub_for(data_plane, new_port(), seen) as stub:
         call = stub.ModelInfer(REQUEST)
         await data_plane.started.wait()
         call.cancel()
         await data_plane.cancelled.wait()
+        await until(lambda: seen.requests == [("grpc_v2", "cancelled")])
 
 
-async def test_a_port_that_is_taken() -> None:
+async def test_a_port_that_is_taken(seen: Any) -> None:
     with socket.socket() as other:
         other.bind(("0.0.0.0", 0))  # noqa: S104
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(SystemExit, match=f"gRPC port {port} is already in use"):
-            await server(FakeDataPlane(None), port).serve()
+            await server(FakeDataPlane(None), port, seen).serve()

@@ -69,7 +69,7 @@ async def test_a_spent_budget_refuses_and_is_given_back() -> None:
     with budget.share() as other:
         other.add(60)
         answer = await client(budget).post("/", content=bytes(50))
-        assert answer.status_code == 503
+        assert answer.status_code == 429
     assert (await client(budget).post("/", content=bytes(50))).status_code == 200
     with budget.share() as all_of_it:
         all_of_it.add(100)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from predictor.server import settings as module
-from predictor.server.settings import Settings, available_cpus
+from predictor.server.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +35,8 @@ def test_the_flags_that_kserve_gives_its_servers() -> None:
         ["loose"],
         ["--http_port=70000"],
         ["--device=tpu"],
+        ["--precision=int4"],
+        ["--network_threads=0"],
         ["--max_audio_seconds=0"],
         ["--model_dir=/no/such/folder"],
         ["--model_name=a/b"],
@@ -90,15 +92,3 @@ def test_every_setting_is_documented(capsys: pytest.CaptureFixture[str]) -> None
     assert caught.value.code == 0
     printed = capsys.readouterr().out
     assert all(f"--{name}" in printed for name in Settings.model_fields)
-
-
-@pytest.mark.parametrize(
-    ("limit", "cpus"), [("100000 100000", 1), ("50000 100000", 1), ("nonsense", None)]
-)
-def test_the_cpu_limit_of_a_container_counts(tmp_path: Path, limit: str, cpus: int | None) -> None:
-    file = tmp_path / "cpu.max"
-    file.write_text(limit)
-    unlimited = available_cpus(tmp_path / "absent")
-    assert available_cpus(file) == (cpus or unlimited)
-    file.write_text("max 100000")
-    assert available_cpus(file) == unlimited

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 
 from predictor.engine.errors import InvalidAudio, Overloaded, SpeechError
@@ -14,10 +15,11 @@ from predictor.engine.types import Tag, TranscribeOptions, Transcript, Waveform
 from predictor.server.batching import Batcher
 from predictor.server.errors import InternalError
 from predictor.server.fetch import Fetcher
-from predictor.server.protocol import Item
-from predictor.server.transcriber import Transcriber
+from predictor.server.protocol import AudioUrl, Item
+from predictor.server.transcriber import Transcriber, expected_seconds
 
-WINDOW = 3
+WINDOW = 4
+"""Seconds, and clips, of one request in flight."""
 
 Until = Callable[[Callable[[], bool]], Awaitable[None]]
 
@@ -84,22 +86,14 @@ class Setup:
 async def setup() -> AsyncIterator[Setup]:
     engine = FakeEngine()
     batcher: Batcher[Any, Any] = Batcher(
-        engine.recognize, max_batch_clips=WINDOW, max_batch_seconds=60, max_queue_seconds=5
+        engine.recognize, max_batch_clips=9, max_batch_seconds=WINDOW / 2, max_queue_seconds=5
     )
     pool = ThreadPoolExecutor(2)
-    transcriber = Transcriber(engine, batcher, pool, Fetcher((), 100, 1), max_open=WINDOW)
+    transcriber = Transcriber(engine, batcher, pool, Fetcher((), 100, 1))
     yield Setup(engine, batcher, transcriber)
     engine.gate.set()
     batcher.close()
     pool.shutdown()
-
-
-def full(batcher: Batcher[Any, Any]) -> bool:
-    try:
-        batcher.check_room()
-    except Overloaded:
-        return True
-    return False
 
 
 def item(text: str) -> Item:
@@ -145,16 +139,17 @@ async def test_an_internal_error_is_logged_without_its_message(
 async def test_a_long_recording_is_decoded_only_a_window_ahead(setup: Setup, until: Until) -> None:
     words = [f"w{i}" for i in range(50)]
     running = asyncio.ensure_future(setup.transcriber.transcribe([item(" ".join(words))], "r"))
-    # One more than the window: the clip that waits for room.
-    await until(lambda: len(setup.engine.decoded) > WINDOW)
+    await until(lambda: len(setup.engine.decoded) == WINDOW)
+    await until(setup.engine.entered.is_set)
     for _ in range(100):
         await asyncio.sleep(0)
-    assert len(setup.engine.decoded) == WINDOW + 1
+    assert len(setup.engine.decoded) == WINDOW
     setup.engine.gate.set()
     (outcome,) = await running
     assert isinstance(outcome, Transcript)
     assert outcome.text == " ".join(words).upper()
     assert outcome.times.queue > 0
+    assert outcome.times.batch > 0
 
 
 async def test_a_cancelled_request_stops_decoding_and_leaves_the_queue(
@@ -173,6 +168,8 @@ async def test_a_cancelled_request_stops_decoding_and_leaves_the_queue(
     assert isinstance(outcome, Transcript)
     assert outcome.text == "NEXT"
     assert len(setup.engine.decoded) <= n_decoded + 2
+    assert setup.batcher.queue_seconds == 0
+    assert setup.batcher.n_requests == 0
 
 
 async def test_overload_is_told_before_anything_is_decoded(setup: Setup, until: Until) -> None:
@@ -181,9 +178,40 @@ async def test_overload_is_told_before_anything_is_decoded(setup: Setup, until: 
     for name in "abcd":
         items = [item(f"{name}{i}") for i in range(WINDOW)]
         running.append(asyncio.ensure_future(setup.transcriber.transcribe(items, "r")))
-    await until(lambda: full(setup.batcher))
+    await until(lambda: setup.batcher.queue_seconds >= 5)
     with pytest.raises(Overloaded):
         await setup.transcriber.transcribe([item("late")], "r")
     assert "late" not in setup.engine.decoded
     setup.engine.gate.set()
     await asyncio.gather(*running)
+
+
+async def test_a_request_that_comes_alone_does_not_wait_for_itself(setup: Setup) -> None:
+    setup.engine.gate.set()
+    patient: Batcher[Any, Any] = Batcher(
+        setup.engine.recognize,
+        max_batch_clips=9,
+        max_batch_seconds=60,
+        max_queue_seconds=60,
+        batch_wait_seconds=3600,
+    )
+    with ThreadPoolExecutor(2) as pool:
+        transcriber = Transcriber(setup.engine, patient, pool, Fetcher((), 100, 1))
+        outcomes = await transcriber.transcribe([item("one")], "r")
+        outcomes += await transcriber.transcribe([item("two three"), item("!")], "r")
+    assert [o.text for o in outcomes if isinstance(o, Transcript)] == ["ONE", "TWO THREE"]
+    patient.close()
+
+
+@pytest.mark.parametrize(
+    ("audio", "seconds"),
+    [
+        (Waveform(np.zeros(8000, np.float32), 16_000), 0.5),
+        (b"RIFF" + bytes(63_996), 2),
+        (b"fLaC" + bytes(31_996), 2),
+        (b"OggS" + bytes(15_996), 2),
+        (AudioUrl("https://a.example/long.wav"), 0),
+    ],
+)
+def test_audio_is_guessed_from_its_bytes(audio: Any, seconds: float) -> None:
+    assert expected_seconds(Item(audio, TranscribeOptions())) == seconds
