@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 MODEL ?= predictor/demo_model
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve test lint format eval-demo parity clean
+.PHONY: help install install-dev serve test lint format eval-demo parity bench bench-quick clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +38,12 @@ eval-demo: $(VENV)/.dev ## score the embedded model on its evaluation set
 parity: $(VENV)/.dev ## compare the engine with FunASR, number by number
 	$(BIN)/python -m pipelines.steps.parity
 
+bench: $(VENV)/.dev build/bench/env/.done ## measure speed, memory, cold start and accuracy beside every rival
+	$(BIN)/python -m tests.benchmarks
+
+bench-quick: $(VENV)/.dev build/bench/env/.done ## the same in three minutes, with fewer shapes and rounds
+	$(BIN)/python -m tests.benchmarks --quick
+
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
@@ -54,3 +60,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "installing the tests' and pipelines' tools into $(VENV): some minutes, the first time"
 	@$(PIP) --editable '.[pipelines,recipe,reference,dev]'
 	@touch $@ $(VENV)/.predictor
+
+build/bench/env/.done: tests/benchmarks/requirements.txt | $(BIN)/python
+	@echo "installing the rivals into build/bench/env: some minutes, the first time"
+	@rm -rf build/bench/env
+	@$(BIN)/python -m venv build/bench/env
+	@build/bench/env/bin/python -m pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@

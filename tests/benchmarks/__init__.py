@@ -1,0 +1,1 @@
+"""Speed, memory, cold start and accuracy beside every rival: ``python -m tests.benchmarks``."""

@@ -1,0 +1,1 @@
+"""The rivals' own model formats, made from the same weights."""
