@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+NETWORK_LIBRARIES = {"torch", "openvino"}
 PLATFORM_ONLY = {"funasr", "kfp", "mlflow", "modelscope", "gradio", "torchaudio", "librosa"}
 
 
@@ -52,6 +53,14 @@ def test_every_dependency_is_pinned() -> None:
     assert closure(wanted) <= pinned | {"setuptools", "pip"}
 
 
+def test_compiled_graphs_belong_to_one_openvino() -> None:
+    """A model directory's compiled graphs are of no use to any other version."""
+    pins = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    (wanted,) = (text for text in PROJECT["dependencies"] if text.startswith("openvino"))
+    assert re.fullmatch(r"openvino==\S+", wanted)
+    assert wanted in pins
+
+
 @pytest.mark.parametrize("package", ["engine", "server"])
 def test_every_module_is_in_the_picture(package: str) -> None:
     text = (REPOSITORY / "ARCHITECTURE.md").read_text()
@@ -59,9 +68,47 @@ def test_every_module_is_in_the_picture(package: str) -> None:
         assert f"`{module.name}`" in text, f"{module.name} is missing from ARCHITECTURE.md"
 
 
+def loaded_by(code: str, *arguments: object) -> set[str]:
+    """Top-level packages in memory after a process of its own has run ``code``."""
+    printing = "\nimport sys; print(*{name.split('.')[0] for name in sys.modules})"
+    command = [sys.executable, "-c", code + printing, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=REPOSITORY)
+    return set(done.stdout.split())
+
+
 def test_serving_imports_no_reference_implementation() -> None:
-    code = "import sys, predictor.server.app; print(*sorted(sys.modules))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY
-    ).stdout.split()
-    assert not {name.split(".")[0] for name in loaded} & PLATFORM_ONLY
+    loaded = loaded_by("import predictor.server.app")
+    assert "kserve" in loaded
+    assert not loaded & PLATFORM_ONLY
+
+
+@pytest.mark.parametrize("module", ["server.app", "server.settings", "cli", "engine.transcribe"])
+def test_starting_imports_no_library_that_runs_networks(module: str) -> None:
+    """Each takes seconds and hundreds of megabytes, and one network needs one of them."""
+    assert not loaded_by(f"import predictor.{module}") & NETWORK_LIBRARIES
+
+
+TRANSCRIBE = """
+import sys
+from pathlib import Path
+from predictor.engine.transcribe import Engine
+from predictor.engine.types import TranscribeOptions
+model, precision = Path(sys.argv[1]), sys.argv[2]
+engine = Engine(model, precision=precision, threads=1)
+engine.warm_up()
+clip = next((model / "evaluation").glob("en-001.*")).read_bytes()
+words = TranscribeOptions.parse({"timestamps": "word", "language": "en,zh"})
+assert engine.transcribe(clip, words).text
+"""
+
+
+@pytest.mark.parametrize(
+    ("precision", "needed", "spared"),
+    [("int8", "openvino", "torch"), ("fp32", "torch", "openvino")],
+)
+def test_a_network_imports_only_the_library_that_runs_it(
+    demo_model_dir: Path, precision: str, needed: str, spared: str
+) -> None:
+    loaded = loaded_by(TRANSCRIBE, demo_model_dir, precision)
+    assert needed in loaded
+    assert spared not in loaded
