@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 MODEL ?= predictor/demo_model
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve test lint format eval-demo parity bench bench-quick clean
+.PHONY: help install install-dev serve test lint format eval-demo parity bench bench-quick bench-gpu clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -43,6 +43,9 @@ bench: $(VENV)/.dev build/bench/env/.done ## measure speed, memory, cold start a
 
 bench-quick: $(VENV)/.dev build/bench/env/.done ## the same in three minutes, with fewer shapes and rounds
 	$(BIN)/python -m tests.benchmarks --quick
+
+bench-gpu: $(VENV)/.dev build/bench/env/.done ## the GPU's part, in ten minutes on a machine with one
+	$(BIN)/python -m tests.benchmarks.gpu
 
 clean: ## remove the virtual environment and caches
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -97,10 +97,12 @@ class Graphs:
         self._forward = forward
         self._like = features
         self._pool = torch.cuda.graph_pool_handle()
+        # One for all captures: cuBLAS keeps a workspace of 32 MB for each stream it has seen.
+        self._stream: torch.cuda.Stream = torch.cuda.Stream(features.device)  # type: ignore[no-untyped-call]
         self._captured = lru_cache(CAPACITY)(self._capture)
 
     def warm_up(self) -> None:
-        """Capture what single clips need: about a second, which no request should wait for."""
+        """Capture what single clips need, so that no request waits for it."""
         for one in single_clips():
             self._captured(one)
 
@@ -126,17 +128,15 @@ class Graphs:
             like.new_zeros(size.batch, N_QUERIES, dtype=torch.int64),
             like.new_full((size.batch,), frames, dtype=torch.int64),
         )
-        # Libraries allocate and choose kernels when first called, which no graph may hold. On a stream of
-        # its own, as torch asks for.
+        # Libraries allocate and choose kernels when first called, which no graph may hold.
         with torch.cuda.device(like.device):
-            stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
+            self._stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self._stream):
                 self._forward(inputs)
-            torch.cuda.current_stream().wait_stream(stream)
             graph = torch.cuda.CUDAGraph()
-            # Other threads decode audio meanwhile; what they ask of the driver must not end the capture.
-            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+            # Other threads decode audio meanwhile: what they ask of the driver must not end the capture.
+            mode = "thread_local"
+            with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode=mode):
                 outputs = self._forward(inputs)
         return Captured(graph, inputs, outputs)
 

@@ -7,6 +7,7 @@ the batch together.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 import torch
@@ -60,6 +61,8 @@ class Encoded:
 class GpuNetwork:
     """See :class:`~predictor.engine.network.Network`. Runs on a CPU too, without graphs, for tests.
 
+    Any number of threads may call it. Two keep a GPU busy: one prepares or decodes while the other waits.
+
     Args:
         module: in the precision and on the device to run in. bf16 has the range of float32; in fp16 the
             residual stream of a trained network may overflow.
@@ -81,6 +84,7 @@ class GpuNetwork:
         self._device, self._dtype = weight.device, weight.dtype
         self._on_gpu = self._device.type == "cuda"
         self._frontend = BatchFrontend(frontend, cmvn, self._device)
+        self._lock = Lock()
         self._graphs: Graphs | None = None
         if graphs and self._on_gpu:
             with torch.inference_mode():
@@ -95,6 +99,7 @@ class GpuNetwork:
     def encode(self, features: Sequence[Samples], queries: Sequence[Queries]) -> list[Encoded]:
         """Start a batch: nothing is waited for."""
         layout = Layout(self._frontend.config, features)
+        samples = layout.write(self._on_gpu)
         n_frames = layout.n_frames.tolist()
         longest = N_QUERIES + max(n_frames)
         size = bucket(len(features), longest) if self._graphs else None
@@ -106,18 +111,17 @@ class GpuNetwork:
         # A row a clip: where it lies, its length, its queries. Rows of none repeat the first.
         table = np.column_stack([layout.first_window, layout.n_windows, layout.n_frames, rows])
         table = np.concatenate([table, np.repeat(table[:1], batch - len(table), axis=0)])
-        sizes = self._to_device(torch.from_numpy(table))
-        made = self._frontend(
-            self._to_device(layout.write(self._on_gpu)),
-            sizes[:, 0],
-            sizes[:, 1],
-            frames - N_QUERIES,
-        )
-        inputs = Inputs(made.to(self._dtype), sizes[:, 3:], sizes[:, 2] if padded else None)
-        if self._graphs and size:
-            answers = self._fetch(self._graphs(size, inputs))
-        else:
-            answers = self._fetch(self._forward(inputs))
+        # On the device a batch's work lies whole between two others': graphs share their memory.
+        with self._lock:
+            sizes = self._to_device(torch.from_numpy(table))
+            made = self._frontend(
+                self._to_device(samples), sizes[:, 0], sizes[:, 1], frames - N_QUERIES
+            )
+            inputs = Inputs(made.to(self._dtype), sizes[:, 3:], sizes[:, 2] if padded else None)
+            if self._graphs and size:
+                answers = self._fetch(self._graphs(size, inputs))
+            else:
+                answers = self._fetch(self._forward(inputs))
         return [Encoded(answers, row, n) for row, n in enumerate(n_frames)]
 
     def best_paths(self, encoded: Sequence[Encoded]) -> list[BestPath]:

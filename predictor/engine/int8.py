@@ -78,8 +78,10 @@ class Int8Network:
             best = ids[start : start + CHUNK_FRAMES] = logits.argmax(axis=1)
             (spoken,) = np.nonzero(best != BLANK_ID)
             if spoken.size:
-                relative = logits[spoken] - logits[spoken, best[spoken], None]
-                log_probabilities[start + spoken] = -np.log(np.exp(relative).sum(axis=1))
+                relative = logits[spoken]
+                relative -= logits[spoken, best[spoken], None]
+                total = np.exp(relative, out=relative).sum(axis=1)
+                log_probabilities[start + spoken] = -np.log(total)
         ends = np.cumsum([len(each) - N_QUERIES for each in encoded])[:-1]
         pairs = zip(np.split(ids, ends), np.split(log_probabilities, ends), strict=True)
         return [BestPath(*pair) for pair in pairs]

@@ -24,8 +24,8 @@ N_QUERY_EMBEDDINGS = 16
 EVENT_QUERY = 1
 EMOTION_QUERY = 2
 
-CHUNK_FRAMES = 256
-"""Frames projected to the vocabulary at a time: 25,055 logits a frame are 26 MB a chunk."""
+CHUNK_FRAMES = 128
+"""Frames projected to the vocabulary at a time: 25,055 logits a frame are 13 MB a chunk."""
 
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
 

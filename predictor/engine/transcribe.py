@@ -67,7 +67,7 @@ class Engine:
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         precision: of the network; the best for the device and the model unless given.
         threads: CPU threads of one pass of the network; the CPUs this process may use unless given.
-        passes: passes that may run at once on a CPU; on a GPU it is always one.
+        passes: passes that may run at once.
         max_audio_seconds: longest audio taken.
         max_audio_bytes: largest encoded audio taken.
 
@@ -102,7 +102,7 @@ class Engine:
         self._seconds_per_frame = checkpoint.frontend_config.seconds_per_frame
         self.tokenizer = checkpoint.tokenizer
         self.precision = precision or checkpoint.best_precision(device)
-        self.passes = passes if device == "cpu" else 1
+        self.passes = passes
         self.network = checkpoint.network(
             device, self.precision, threads or available_cpus(), self.passes
         )

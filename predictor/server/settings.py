@@ -118,13 +118,17 @@ class Settings(BaseSettings):
     """Threads that decode and segment audio. Default: half of the CPUs this container may use: decoding
     is a fraction of the network's work, and a flood of it must not take the network's CPUs."""
 
-    network_threads: Annotated[int, Field(ge=1)] = 1
-    """CPU threads of one pass of the network: more answer a lone request sooner, but fewer requests in
-    all, since two threads never do twice the work of one."""
+    network_passes: Annotated[int, Field(ge=1)] = Field(
+        default_factory=lambda: min(2, available_cpus())
+    )
+    """Passes of the network that run at once. Two with a thread each do more than one with two threads, and
+    take 250 MB more; on a GPU the second prepares while the first computes. Default: 2, or 1 where there is
+    one CPU."""
 
-    network_passes: Annotated[int, Field(ge=1)] = Field(default_factory=available_cpus)
-    """Passes of the network that run at once on a CPU; on a GPU it is always one. Default: the CPUs this
-    container may use. Times network_threads it should not be more."""
+    network_threads: Annotated[int, Field(ge=1)] = Field(
+        default_factory=lambda: max(1, available_cpus() // 2)
+    )
+    """CPU threads of one pass of the network. Default: half of the CPUs this container may use."""
 
     grace_period_seconds: Annotated[int, Field(ge=0)] = 30
     """Time for running requests to finish after SIGTERM, in seconds."""

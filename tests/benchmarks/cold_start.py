@@ -50,7 +50,7 @@ class Plan:
     precisions: Sequence[str]
 
 
-FULL = Plan(5, 3, OUR_PRECISIONS)
+FULL = Plan(3, 2, OUR_PRECISIONS)
 QUICK = Plan(1, 0, ("int8",))
 
 

@@ -34,10 +34,9 @@ class Shape:
 
 
 FULL = [
-    *(Shape(clip_s, 1, 5) for clip_s in (2, 5, 10, 30)),
-    *(Shape(clip_s, 8, 4) for clip_s in (2, 5)),
-    Shape(10, 8, 3),
-    Shape(30, 8, 2),
+    *(Shape(clip_s, 1, 4) for clip_s in (2, 5, 10, 30)),
+    *(Shape(clip_s, 8, 3) for clip_s in (2, 5, 10)),
+    Shape(30, 8, 1),
 ]
 QUICK = [Shape(5, 1, 2), Shape(10, 1, 1), Shape(2, 8, 1)]
 

@@ -77,6 +77,7 @@ COLUMNS: Mapping[str, Mapping[str, Callable[[Row], str]]] = {
         "clips": _what,
         "precision": lambda row: row["precision"],
         "network": lambda row: row["network"],
+        "passes at once": lambda row: str(row["passes"]),
         "× real time": _rate,
         "tokens per clip": lambda row: f"{row['tokens_per_clip']:.0f}",
     },

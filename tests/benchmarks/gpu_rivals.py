@@ -4,6 +4,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ OPTIONS = TranscribeOptions.parse({"timestamps": "none"})
 LOCUST_PYTHON = models.REPOSITORY / "build" / "bench" / "env" / "bin" / "python"
 TINY = {"output_size": 32, "linear_units": 48, "num_blocks": 2, "tp_blocks": 1}
 DIFFERENT_CLIPS = 16
+BATCHES = 4
+"""In a timed call of our engine."""
+
 MOST_CLIPS = 64
 """In one batch of our engine, as in the server's. FunASR gets a quarter: it is slower."""
 
@@ -86,19 +90,23 @@ def engine(
                     for clip in ours.open(sources[index % len(sources)], OPTIONS)
                 ]
                 heard = ours.recognize(clips)
+                work = partial(side_by_side, ours, clips, BATCHES)
                 yield {
                     "precision": precision,
                     "network": type(ours.network).__name__,
+                    "passes": ours.passes,
                     "clip_s": clip_s,
                     "batch": batch,
                     "tokens_per_clip": sum(len(each.tokens) for each in heard) / batch,
-                    **rates(
-                        partial(ours.recognize, clips),
-                        clip_s * batch,
-                        device,
-                        plan.repeats,
-                    ),
+                    **rates(work, BATCHES * clip_s * batch, device, plan.repeats),
                 }
+
+
+def side_by_side(ours: Engine, clips: Sequence[Any], batches: int) -> None:
+    """As the server: as many batches at once as the engine takes."""
+    with ThreadPoolExecutor(ours.passes) as pool:
+        for done in [pool.submit(ours.recognize, clips) for _ in range(batches)]:
+            done.result()
 
 
 def funasr(

@@ -50,7 +50,7 @@ class Plan:
     search_s: float | None
 
 
-FULL = Plan(("int8", "fp32"), (1, 8, 32), 40.0, 2, 600.0, 40.0)
+FULL = Plan(("int8", "fp32"), (1, 8, 32), 20.0, 2, 600.0, 30.0)
 QUICK = Plan(("int8",), (1, 8), 4.0, 1, 20.0, None)
 
 

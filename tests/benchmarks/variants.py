@@ -10,8 +10,8 @@ from tests.benchmarks.models import Models
 OURS = "ours"
 FUNASR = "funasr"
 
-OUR_PRECISIONS = ("fp32", "bf16", "int8")
-"""What the engine offers on a CPU."""
+OUR_PRECISIONS = ("fp32", "int8")
+"""What the engine serves with on a CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Variant:
 
     Attributes:
         name: ``ours``, ``funasr``, ``funasr-onnx`` or ``sherpa-onnx``.
-        precision: ``fp32``, ``bf16`` or ``int8``.
+        precision: ``fp32`` or ``int8``.
         module: its worker's, below ``tests.benchmarks.workers``.
         python: interpreter of its environment.
         model: directory it loads.

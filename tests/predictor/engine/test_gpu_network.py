@@ -1,5 +1,7 @@
 """What the GPU's network does beside CUDA itself, on the CPU: it must agree with the reference."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -61,6 +63,18 @@ def test_a_clip_gives_the_same_alone_and_among_others(network):
         ((alone,), (alone_logits,)) = answers(network, [clip])
         assert np.array_equal(path.ids, alone.ids)
         np.testing.assert_allclose(logits, alone_logits, atol=1e-4)
+
+
+def test_threads_may_work_side_by_side(network):
+    batches = [clips(LENGTHS[first:]) for first in range(len(LENGTHS))] * 3
+    one_by_one = [answers(network, batch) for batch in batches]
+    with ThreadPoolExecutor(3) as pool:
+        at_once = list(pool.map(lambda batch: answers(network, batch), batches))
+    for (paths, tags), (expected, expected_tags) in zip(at_once, one_by_one, strict=True):
+        assert np.array_equal(tags, expected_tags)
+        assert all(
+            np.array_equal(one.ids, other.ids) for one, other in zip(paths, expected, strict=True)
+        )
 
 
 def test_bfloat16_takes_its_logits_in_float32(random_model_dir, network):
