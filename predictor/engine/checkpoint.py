@@ -174,9 +174,18 @@ class Checkpoint:
             raise InvalidModel(f"{self.directory} has no {INT8_WEIGHTS}: prepare the model again")
         verify(self.directory, self.manifest, [INT8_WEIGHTS])
         try:
-            return load_file(self.directory / INT8_WEIGHTS)
+            weights = load_file(self.directory / INT8_WEIGHTS)
         except (SafetensorError, OSError) as error:
             raise InvalidModel(f"{INT8_WEIGHTS}: not a safetensors file") from error
+        # A graph takes what it needs and would not miss the rest, as torch does.
+        norm = ".norm1.weight"
+        found = {name.removesuffix(norm) for name in weights if name.endswith(norm)}
+        if found != set(self.network_config.blocks):
+            raise InvalidModel(
+                f"{INT8_WEIGHTS} does not fit {CONFIG}: it has {len(found)} blocks, "
+                f"not {len(self.network_config.blocks)}"
+            )
+        return weights
 
 
 def read_manifest(directory: Path) -> Manifest:

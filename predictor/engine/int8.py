@@ -178,12 +178,11 @@ class GraphBuilder:
         keep = op.unsqueeze(op.convert(real, np.float32), _integers(2))
         hide = op.select(real, _constant(0.0), _constant(-np.inf))
         hide = op.unsqueeze(op.unsqueeze(hide, _integers(1)), _integers(1))
-        x = self._block(x, "encoder.encoders0.0.", keep, hide)
-        for index in range(config.num_blocks - 1):
-            x = self._block(x, f"encoder.encoders.{index}.", keep, hide)
+        for name in config.blocks[: config.num_blocks]:
+            x = self._block(x, f"{name}.", keep, hide)
         x = self._norm(x, "encoder.after_norm")
-        for index in range(config.tp_blocks):
-            x = self._block(x, f"encoder.tp_encoders.{index}.", keep, hide)
+        for name in config.blocks[config.num_blocks :]:
+            x = self._block(x, f"{name}.", keep, hide)
         x = self._norm(x, "encoder.tp_norm")
         return ov.Model([op.result(x)], [features, n_frames, queries], "encoder")
 

@@ -56,6 +56,15 @@ class NetworkConfig:
                 f"attention_heads {self.attention_heads}"
             )
 
+    @property
+    def blocks(self) -> list[str]:
+        """Names of the blocks in FunASR's checkpoints, in order."""
+        return [
+            "encoder.encoders0.0",
+            *(f"encoder.encoders.{index}" for index in range(self.num_blocks - 1)),
+            *(f"encoder.tp_encoders.{index}" for index in range(self.tp_blocks)),
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class BestPath:

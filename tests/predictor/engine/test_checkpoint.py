@@ -268,7 +268,9 @@ def test_weights_that_do_not_fit_the_config_are_refused(model, sizes):
         load(model)
 
 
-@pytest.mark.parametrize("sizes", [{"num_blocks": 3}, {"tp_blocks": 2}, {"output_size": 64}])
+@pytest.mark.parametrize(
+    "sizes", [{"num_blocks": 3}, {"tp_blocks": 2}, {"tp_blocks": 0}, {"output_size": 64}]
+)
 def test_int8_weights_that_do_not_fit_the_config_are_refused(model, sizes):
     edit_config(model, encoder_conf=sizes)
     with pytest.raises(InvalidModel, match=f"{INT8_WEIGHTS} does not fit {CONFIG}"):
