@@ -18,6 +18,7 @@ from predictor.engine.encoder import SenseVoiceNetwork
 from predictor.engine.frontend import Frontend, FrontendConfig
 from predictor.engine.int8 import (
     FRAMES_STEP,
+    PASS_FRAMES,
     GraphBuilder,
     Int8Network,
     compile_graph,
@@ -176,6 +177,16 @@ def test_a_clip_gives_the_same_bits_alone_and_among_others(config, threads):
             same(output, alone[i])
             same_paths(path, paths[i])
             same(ours.tag_logits(output), tags[i])
+
+
+def test_more_clips_than_one_pass_takes_keep_their_order_and_their_bits(usual):
+    ours, _ = usual
+    clips = features([PASS_FRAMES - N_QUERIES, 300, 150, 150, 90, PASS_FRAMES + 30, 7])
+    queries = [Queries(language=index % 3, textnorm=14) for index in range(len(clips))]
+    together = ours.encode(clips, queries)
+    for clip, asked, encoded in zip(clips, queries, together, strict=True):
+        (alone,) = ours.encode([clip], [asked])
+        same(encoded, alone)
 
 
 def test_the_number_of_threads_changes_no_bit():
