@@ -41,7 +41,7 @@ parity: $(VENV)/.dev ## compare the engine with FunASR, number by number
 bench: $(VENV)/.dev build/bench/env/.done ## measure speed, memory, cold start and accuracy beside every rival
 	$(BIN)/python -m tests.benchmarks
 
-bench-quick: $(VENV)/.dev build/bench/env/.done ## the same in three minutes, with fewer shapes and rounds
+bench-quick: $(VENV)/.dev build/bench/env/.done ## the same in a few minutes, with fewer shapes and rounds
 	$(BIN)/python -m tests.benchmarks --quick
 
 bench-gpu: $(VENV)/.dev build/bench/env/.done ## the GPU's part, in ten minutes on a machine with one
