@@ -27,6 +27,10 @@ from predictor.engine.network import CHUNK_FRAMES, N_QUERIES, BestPath, NetworkC
 from predictor.engine.quantize import SCALE_SUFFIX
 from predictor.engine.tokenizer import BLANK_ID
 
+GRAPH_VERSION = 1
+"""Raised with every change to what :class:`GraphBuilder` builds: graphs that an older release compiled then
+are built anew."""
+
 FRAMES_STEP = 16
 """Clips are padded to a multiple of so many frames, the float32 lanes of the widest registers: sums over
 frames then run in the same order whatever the padding, and a clip's result is the same to the last bit
@@ -118,8 +122,8 @@ def _padded(features: NDArray[np.float32]) -> int:
 
 
 def target() -> str:
-    """What a compiled graph depends on: OpenVINO's version and the CPU's instruction sets."""
-    return f"openvino {ov.__version__} {' '.join(vector_instructions())}"
+    """What a compiled graph depends on: how it was built, OpenVINO, the CPU's instruction sets."""
+    return f"openvino {ov.__version__} graph {GRAPH_VERSION} {' '.join(vector_instructions())}"
 
 
 class Compiled:
