@@ -1,7 +1,8 @@
 """What the engine asks of a network, whichever library runs it: its sizes, its queries, its four steps.
 
-Two networks answer: :class:`~predictor.engine.torch_network.TorchNetwork` (GPU, and the reference on a
-CPU) and :class:`~predictor.engine.int8.Int8Network` (CPU, OpenVINO). What travels from one step to the
+Three networks answer: :class:`~predictor.engine.int8.Int8Network` (CPU, OpenVINO),
+:class:`~predictor.engine.torch_network.TorchNetwork` (CPU, the reference) and
+:class:`~predictor.engine.gpu_network.GpuNetwork`. What travels from one step to the
 next is the network's own (a tensor on its device, an array); what comes out at the end is NumPy.
 """
 

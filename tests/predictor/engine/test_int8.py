@@ -19,12 +19,12 @@ from predictor.engine.frontend import Frontend, FrontendConfig
 from predictor.engine.int8 import (
     FRAMES_STEP,
     PASS_FRAMES,
-    GraphBuilder,
     Int8Network,
     compile_graph,
     load_compiled,
     target,
 )
+from predictor.engine.int8_graph import GraphBuilder
 from predictor.engine.network import CHUNK_FRAMES, N_QUERIES, NetworkConfig, Queries
 from predictor.engine.quantize import quantize
 from predictor.engine.tokenizer import BLANK_ID
