@@ -153,14 +153,13 @@ class Checkpoint:
 
     def _int8_network(self, threads: int, passes: int) -> Network:
         from predictor.engine import int8
-        from predictor.engine.int8_graph import GraphBuilder
 
         if self.manifest.compiled_for == int8.target():
             verify(self.directory, self.manifest, (COMPILED_ENCODER, COMPILED_HEAD))
             encoder = int8.load_compiled(self.directory / COMPILED_ENCODER, threads, passes)
             head = int8.load_compiled(self.directory / COMPILED_HEAD, threads, passes)
         else:
-            graphs = GraphBuilder(self.network_config, self._int8_weights())
+            graphs = int8.graph_builder()(self.network_config, self._int8_weights())
             try:
                 encoder = int8.compile_graph(graphs.encoder(), threads, passes)
                 head = int8.compile_graph(graphs.head(), threads, passes)

@@ -6,9 +6,11 @@ from pathlib import Path
 CPU_INFO = Path("/proc/cpuinfo")
 CGROUP_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
-INT8_FLAGS = {"avx512_vnni", "avx_vnni", "amx_int8"}
-"""Instructions that sum int8 products into int32. CPUs without them saturate in int16, which changes
-results."""
+VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
+"""Instructions that sum int8 products into int32. CPUs without them sum pairs into int16, which saturates."""
+
+INT8 = {"avx2", *VNNI}
+"""Instructions with which int8 networks are faster than float32."""
 
 
 def available_cpus(limit: Path = CGROUP_CPU_LIMIT) -> int:
@@ -33,6 +35,10 @@ def vector_instructions(info: Path = CPU_INFO) -> tuple[str, ...]:
     return tuple(sorted(flag for flag in flags if flag.startswith(("avx", "amx"))))
 
 
+def has_vnni(info: Path = CPU_INFO) -> bool:
+    return not VNNI.isdisjoint(vector_instructions(info))
+
+
 def multiplies_int8(info: Path = CPU_INFO) -> bool:
-    """Whether int8 networks are fast and exact here."""
-    return not INT8_FLAGS.isdisjoint(vector_instructions(info))
+    """Whether int8 networks are faster here than float32."""
+    return not INT8.isdisjoint(vector_instructions(info))

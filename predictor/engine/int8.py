@@ -13,9 +13,10 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from predictor.engine.cpu import vector_instructions
+from predictor.engine.cpu import has_vnni, vector_instructions
 from predictor.engine.frontend import Frontend
-from predictor.engine.int8_graph import GRAPH_VERSION
+from predictor.engine.int8_conv_graph import ConvolutionGraphBuilder
+from predictor.engine.int8_graph import GRAPH_VERSION, GraphBuilder
 from predictor.engine.network import CHUNK_FRAMES, N_QUERIES, BestPath, Queries
 from predictor.engine.tokenizer import BLANK_ID
 
@@ -104,6 +105,11 @@ def _padded(features: NDArray[np.float32]) -> int:
 def target() -> str:
     """What a compiled graph depends on: how it was built, OpenVINO, the CPU's instruction sets."""
     return f"openvino {ov.__version__} graph {GRAPH_VERSION} {' '.join(vector_instructions())}"
+
+
+def graph_builder() -> type[GraphBuilder]:
+    """Of the graphs that are fastest, and exact, on this machine's CPU."""
+    return GraphBuilder if has_vnni() else ConvolutionGraphBuilder
 
 
 class Compiled:

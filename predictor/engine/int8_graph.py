@@ -19,7 +19,7 @@ from openvino import opset15 as op
 from predictor.engine.network import N_QUERIES, NetworkConfig
 from predictor.engine.quantize import SCALE_SUFFIX
 
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 """Raised with every change to what :class:`GraphBuilder` builds: graphs that an older release compiled then
 are built anew."""
 
@@ -49,30 +49,35 @@ class GraphBuilder:
         features = op.parameter(ov.PartialShape([-1, -1, config.input_size]), np.float32)
         n_frames = op.parameter(ov.PartialShape([-1]), np.int64)
         queries = op.parameter(ov.PartialShape([-1, N_QUERIES]), np.int64)
-        embedded = op.gather(_constant(self._weights["embed.weight"]), queries, _integers(0))
+        embedded = op.gather(constant(self._weights["embed.weight"]), queries, integers(0))
         x = op.concat([embedded, features], 1)
-        frames = op.gather(op.shape_of(x), _integers(1), _integers(0))
-        positions = op.range(_integers(1), op.add(frames, _integers(1)), _integers(1), "i64")
+        frames = op.gather(op.shape_of(x), integers(1), integers(0))
+        positions = op.range(integers(1), op.add(frames, integers(1)), integers(1), "i64")
         x = op.add(
-            op.multiply(x, _constant(math.sqrt(config.output_size))), self._sinusoids(positions)
+            op.multiply(x, constant(math.sqrt(config.output_size))), self._sinusoids(positions)
         )
         real = op.less_equal(
-            op.unsqueeze(positions, _integers(0)), op.unsqueeze(n_frames, _integers(1))
+            op.unsqueeze(positions, integers(0)), op.unsqueeze(n_frames, integers(1))
         )
-        keep = op.unsqueeze(op.convert(real, np.float32), _integers(2))
-        hide = op.select(real, _constant(0.0), _constant(-np.inf))
-        hide = op.unsqueeze(op.unsqueeze(hide, _integers(1)), _integers(1))
+        x, keep = (
+            self._enter(x),
+            self._enter(op.unsqueeze(op.convert(real, np.float32), integers(2))),
+        )
+        hide = op.select(real, constant(0.0), constant(-np.inf))
+        hide = op.unsqueeze(op.unsqueeze(hide, integers(1)), integers(1))
         for name in config.blocks[: config.num_blocks]:
             x = self._block(x, f"{name}.", keep, hide)
         x = self._norm(x, "encoder.after_norm")
         for name in config.blocks[config.num_blocks :]:
             x = self._block(x, f"{name}.", keep, hide)
         x = self._norm(x, "encoder.tp_norm")
-        return ov.Model([op.result(x)], [features, n_frames, queries], "encoder")
+        return ov.Model([op.result(self._leave(x))], [features, n_frames, queries], "encoder")
 
     def head(self) -> ov.Model:
         frames = op.parameter(ov.PartialShape([-1, self._config.output_size]), np.float32)
-        return ov.Model([op.result(self._linear(*_rows(frames), "ctc.ctc_lo"))], [frames], "head")
+        rows = self._rows(self._enter(op.unsqueeze(frames, integers(0))))
+        logits = self._leave(self._linear(*rows, "ctc.ctc_lo"))
+        return ov.Model([op.result(op.squeeze(logits, integers(0)))], [frames], "head")
 
     def _sinusoids(self, positions: Node) -> Node:
         """int64 [frames] → float32 [frames, input_size], as ``encoder.sinusoidal_positions``."""
@@ -80,7 +85,7 @@ class GraphBuilder:
         step = math.log(10000.0) / (self._config.input_size / 2 - 1)
         inverse = np.exp(np.arange(half) * -step)
         angles = op.multiply(
-            op.unsqueeze(op.convert(positions, np.float32), _integers(1)), _constant(inverse)
+            op.unsqueeze(op.convert(positions, np.float32), integers(1)), constant(inverse)
         )
         return op.concat([op.sin(angles), op.cos(angles)], 1)
 
@@ -89,78 +94,106 @@ class GraphBuilder:
         # Only the first block, which maps the features to the network's width, has no residual.
         if self._weights[f"{name}norm1.weight"].shape[0] == self._config.output_size:
             attended = op.add(x, attended)
-        rows = _rows(self._norm(attended, f"{name}norm2"))
+        rows = self._rows(self._norm(attended, f"{name}norm2"))
         hidden = op.relu(self._linear(*rows, f"{name}feed_forward.w_1"))
-        rows = _rows(hidden, positive=True)
+        rows = self._rows(hidden, positive=True)
         return op.add(attended, self._linear(*rows, f"{name}feed_forward.w_2"))
 
     def _attention(self, x: Node, name: str, keep: Node, hide: Node) -> Node:
         size, heads = self._config.output_size, self._config.attention_heads
-        rows = _rows(x)
+        rows = self._rows(x)
         # Scaling the queries' weights scales the scores.
         query = self._linear(*rows, f"{name}linear_q_k_v", slice(0, size), (size // heads) ** -0.5)
         key = self._linear(*rows, f"{name}linear_q_k_v", slice(size, 2 * size))
         value = self._linear(*rows, f"{name}linear_q_k_v", slice(2 * size, 3 * size))
-        scores = op.add(op.matmul(self._split(query), self._split(key), False, True), hide)
-        attended = op.matmul(op.softmax(scores, -1), self._split(value), False, False)
-        joined = op.reshape(
-            op.transpose(attended, _integers([0, 2, 1, 3])), _integers([0, 0, size]), True
-        )
-        out = self._linear(*_rows(joined), f"{name}linear_out")
-        return op.add(out, self._memory(op.multiply(value, keep), f"{name}fsmn_block.weight"))
-
-    def _split(self, x: Node) -> Node:
-        """[batch, frames, size] → [batch, heads, frames, size / heads]."""
-        heads = self._config.attention_heads
-        shape = [0, 0, heads, self._config.output_size // heads]
-        return op.transpose(op.reshape(x, _integers(shape), True), _integers([0, 2, 1, 3]))
-
-    def _memory(self, value: Node, name: str) -> Node:
-        """FSMN: a depthwise convolution over time, and the value itself."""
-        kernel = self._weights[name].copy()
-        left = (kernel.shape[2] - 1) // 2
-        kernel[:, 0, left] += 1
-        out = op.group_convolution(
-            op.transpose(op.unsqueeze(value, _integers(1)), _integers([0, 3, 1, 2])),
-            _constant(kernel[:, None, :, None, :]),
-            [1, 1],
-            [0, left],
-            [0, kernel.shape[2] - 1 - left],
-            [1, 1],
-        )
-        return op.squeeze(op.transpose(out, _integers([0, 2, 3, 1])), _integers(1))
-
-    def _norm(self, x: Node, name: str) -> Node:
-        normed = op.mvn(x, _integers([-1]), True, NORM_EPSILON, "inside_sqrt")
-        scale, shift = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
-        return op.add(op.multiply(normed, _constant(scale)), _constant(shift))
+        attended = self._attend(query, key, value, hide)
+        out = self._linear(*self._rows(attended), f"{name}linear_out")
+        # FSMN: a depthwise convolution over time, and the value itself.
+        kernel = self._weights[f"{name}fsmn_block.weight"].copy()
+        kernel[:, 0, (kernel.shape[2] - 1) // 2] += 1
+        return op.add(out, self._convolve(op.multiply(value, keep), kernel))
 
     def _linear(
         self, rows: Node, largest: Node, name: str, out: slice = slice(None), factor: float = 1.0
     ) -> Node:
         """Quantised rows times a layer's weights (of the output channels ``out``), times ``factor``."""
-        scale = self._weights[f"{name}.weight{SCALE_SUFFIX}"][out, None] * factor
-        weight = np.ascontiguousarray(self._weights[f"{name}.weight"][out])
-        dequantized = op.multiply(op.convert(op.constant(weight), np.float32), _constant(scale))
-        product = op.multiply(op.matmul(rows, dequantized, False, True), largest)
-        return op.add(product, _constant(self._weights[f"{name}.bias"][out] * factor))
+        scale = self._weights[f"{name}.weight{SCALE_SUFFIX}"][out] * factor
+        product = self._product(rows, self._weights[f"{name}.weight"][out], scale)
+        bias = self._weights[f"{name}.bias"][out] * factor
+        return op.add(op.multiply(product, largest), self._channels(bias))
+
+    def _rows(self, x: Node, positive: bool = False) -> tuple[Node, Node]:
+        """Rows divided by their largest magnitude and rounded to 256 levels, and that magnitude."""
+        channels = integers([self._channel_axis])
+        largest = op.reduce_max(x, channels, True)
+        if not positive:
+            largest = op.maximum(largest, op.negative(op.reduce_min(x, channels, True)))
+        largest = op.maximum(largest, constant(SMALLEST_SCALE))
+        low, high = (0.0, 1.0) if positive else (-1.0, 127 / 128)
+        bounds = [constant(bound) for bound in (low, high, low, high)]
+        return op.fake_quantize(op.divide(x, largest), *bounds, 256), largest
+
+    # What follows depends on how frames lie in memory: here as [batch, frames, channels].
+
+    _channel_axis = -1
+
+    def _enter(self, x: Node) -> Node:
+        """[batch, frames, channels] → as frames lie here."""
+        return x
+
+    def _leave(self, x: Node) -> Node:
+        return x
+
+    def _channels(self, values: NDArray[np.floating]) -> Node:
+        """One number for each channel."""
+        return constant(values)
+
+    def _norm(self, x: Node, name: str) -> Node:
+        normed = op.mvn(x, integers([-1]), True, NORM_EPSILON, "inside_sqrt")
+        scale, shift = self._weights[f"{name}.weight"], self._weights[f"{name}.bias"]
+        return op.add(op.multiply(normed, constant(scale)), constant(shift))
+
+    def _product(self, rows: Node, weight: NDArray[np.int8], scale: NDArray[np.floating]) -> Node:
+        """Quantised rows times int8 [out, in] times ``scale`` [out]."""
+        return op.matmul(rows, dequantized(weight, scale), False, True)
+
+    def _attend(self, query: Node, key: Node, value: Node, hide: Node) -> Node:
+        scores = op.add(op.matmul(self._split(query), self._split(key), False, True), hide)
+        attended = op.matmul(op.softmax(scores, -1), self._split(value), False, False)
+        joined = op.transpose(attended, integers([0, 2, 1, 3]))
+        return op.reshape(joined, integers([0, 0, self._config.output_size]), True)
+
+    def _split(self, x: Node) -> Node:
+        """[batch, frames, size] → [batch, heads, frames, size / heads]."""
+        heads = self._config.attention_heads
+        shape = [0, 0, heads, self._config.output_size // heads]
+        return op.transpose(op.reshape(x, integers(shape), True), integers([0, 2, 1, 3]))
+
+    def _convolve(self, x: Node, kernel: NDArray[np.float32]) -> Node:
+        """Over time, each channel with its own kernel [channels, 1, taps]."""
+        channels_first = op.transpose(op.unsqueeze(x, integers(1)), integers([0, 3, 1, 2]))
+        out = depthwise_convolution(channels_first, kernel)
+        return op.squeeze(op.transpose(out, integers([0, 2, 3, 1])), integers(1))
 
 
-def _rows(x: Node, positive: bool = False) -> tuple[Node, Node]:
-    """Rows divided by their largest magnitude and rounded to 256 levels, and that magnitude [..., 1]."""
-    largest = op.reduce_max(x, _integers([-1]), True)
-    if not positive:
-        lowest = op.reduce_min(x, _integers([-1]), True)
-        largest = op.maximum(largest, op.negative(lowest))
-    largest = op.maximum(largest, _constant(SMALLEST_SCALE))
-    low, high = (0.0, 1.0) if positive else (-1.0, 127 / 128)
-    bounds = [_constant(bound) for bound in (low, high, low, high)]
-    return op.fake_quantize(op.divide(x, largest), *bounds, 256), largest
+def depthwise_convolution(x: Node, kernel: NDArray[np.float32]) -> Node:
+    """[batch, channels, 1, frames], each channel with its own kernel [channels, 1, taps]; padded with zeros."""
+    left = (kernel.shape[2] - 1) // 2
+    right = kernel.shape[2] - 1 - left
+    kernels = constant(kernel[:, None, :, None, :])
+    return op.group_convolution(x, kernels, [1, 1], [0, left], [0, right], [1, 1])
 
 
-def _constant(value: Any) -> Node:
+def dequantized(weight: NDArray[np.int8], scale: NDArray[np.floating]) -> Node:
+    """The form in which OpenVINO knows int8 weights [out, ...] with a scale for each output channel."""
+    per_channel = scale.reshape(-1, *[1] * (weight.ndim - 1))
+    whole = op.constant(np.ascontiguousarray(weight))
+    return op.multiply(op.convert(whole, np.float32), constant(per_channel))
+
+
+def constant(value: Any) -> Node:
     return op.constant(np.ascontiguousarray(value, dtype=np.float32))
 
 
-def _integers(value: int | Sequence[int]) -> Node:
+def integers(value: int | Sequence[int]) -> Node:
     return op.constant(np.array(value, np.int64))

@@ -30,7 +30,6 @@ from predictor.engine.checkpoint import (
 )
 from predictor.engine.cpu import multiplies_int8
 from predictor.engine.errors import InvalidModel
-from predictor.engine.int8_graph import GraphBuilder
 from predictor.engine.network import NetworkConfig
 from predictor.engine.quantize import quantize
 from predictor.engine.tokenizer import Tokenizer
@@ -130,7 +129,7 @@ def write_int8(directory: Path, config: NetworkConfig, *, compiled: bool) -> str
     save_arrays(weights, directory / INT8_WEIGHTS)
     if not compiled or not multiplies_int8():
         return ""
-    graphs = GraphBuilder(config, weights)
+    graphs = int8.graph_builder()(config, weights)
     int8.compile_graph(graphs.encoder(), threads=1).save(directory / COMPILED_ENCODER)
     int8.compile_graph(graphs.head(), threads=1).save(directory / COMPILED_HEAD)
     return int8.target()

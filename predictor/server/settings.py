@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     """Where the network runs: auto (a GPU if there is one), cpu, cuda or cuda:N."""
 
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
-    """Numbers the network computes in: auto (int8 on a CPU that multiplies it, bf16 on a GPU), or one."""
+    """Numbers the network computes in: auto (int8 on a CPU with AVX2, bf16 on a GPU), or one."""
 
     http_port: Port = 8080
     """Port of REST v1 and v2."""

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from funasr import AutoModel
-
 from tests.benchmarks.workers import loop
 
 
 def load(job: loop.Job) -> loop.Recognize:
+    # Imported here: without ffmpeg on the machine it prints to standard output.
+    from funasr import AutoModel
+
     assert job.precision == "fp32"
     model = AutoModel(
         model=str(job.model),

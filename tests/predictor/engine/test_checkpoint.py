@@ -27,9 +27,7 @@ from predictor.engine.errors import InvalidModel
 from predictor.engine.network import Queries
 from predictor.engine.transcribe import Engine
 
-needs_int8 = pytest.mark.skipif(
-    not multiplies_int8(), reason="this CPU does not sum int8 products into int32"
-)
+needs_int8 = pytest.mark.skipif(not multiplies_int8(), reason="this CPU has neither AVX2 nor VNNI")
 ELSEWHERE = "openvino 0 of another CPU"
 
 SERVED = [

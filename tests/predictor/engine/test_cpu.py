@@ -3,7 +3,7 @@
 import pytest
 
 from predictor.engine import cpu
-from predictor.engine.cpu import available_cpus, multiplies_int8, vector_instructions
+from predictor.engine.cpu import available_cpus, has_vnni, multiplies_int8, vector_instructions
 
 
 @pytest.mark.parametrize(
@@ -39,18 +39,20 @@ def test_vector_instructions_are_named_once_and_in_order(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("flags", "exact"),
+    ("flags", "int8", "vnni"),
     [
-        ("avx avx2 avx512f avx512bw", False),
-        ("avx2 avx512f avx512_vnni", True),
-        ("avx2 avx_vnni", True),
-        ("avx512f amx_tile amx_int8", True),
-        ("asimddp i8mm", False),
-        ("", False),
+        ("avx avx2 avx512f avx512bw", True, False),
+        ("avx2 avx512f avx512_vnni", True, True),
+        ("avx2 avx_vnni", True, True),
+        ("avx512f amx_tile amx_int8", True, True),
+        ("sse4_2 avx", False, False),
+        ("asimddp i8mm", False, False),
+        ("", False, False),
     ],
 )
-def test_int8_needs_instructions_that_do_not_saturate(tmp_path, flags, exact):
-    assert multiplies_int8(cpu_info(tmp_path, flags)) is exact
+def test_int8_is_for_cpus_that_gain_by_it(tmp_path, flags, int8, vnni):
+    assert multiplies_int8(cpu_info(tmp_path, flags)) is int8
+    assert has_vnni(cpu_info(tmp_path, flags)) is vnni
 
 
 def test_a_kernel_that_tells_nothing_has_no_instructions(tmp_path):

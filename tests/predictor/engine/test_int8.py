@@ -13,7 +13,7 @@ from pipelines.demo_model.evaluate import OPTIONS
 from pipelines.demo_model.scoring import Heard, by_language
 from predictor.engine.assembly import assemble
 from predictor.engine.checkpoint import Checkpoint
-from predictor.engine.cpu import multiplies_int8
+from predictor.engine.cpu import has_vnni, multiplies_int8
 from predictor.engine.encoder import SenseVoiceNetwork
 from predictor.engine.frontend import Frontend, FrontendConfig
 from predictor.engine.int8 import (
@@ -21,9 +21,11 @@ from predictor.engine.int8 import (
     PASS_FRAMES,
     Int8Network,
     compile_graph,
+    graph_builder,
     load_compiled,
     target,
 )
+from predictor.engine.int8_conv_graph import ConvolutionGraphBuilder
 from predictor.engine.int8_graph import GraphBuilder
 from predictor.engine.network import CHUNK_FRAMES, N_QUERIES, NetworkConfig, Queries
 from predictor.engine.quantize import quantize
@@ -32,9 +34,12 @@ from predictor.engine.torch_network import TorchNetwork
 from predictor.engine.transcribe import Engine
 from predictor.engine.types import Waveform
 
-pytestmark = pytest.mark.skipif(
-    not multiplies_int8(), reason="this CPU does not sum int8 products into int32"
-)
+pytestmark = pytest.mark.skipif(not multiplies_int8(), reason="this CPU has neither AVX2 nor VNNI")
+
+BUILDERS = {"convolutions": ConvolutionGraphBuilder}
+"""What is exact on this machine's CPU."""
+if has_vnni():
+    BUILDERS["products"] = GraphBuilder
 
 SIZES = FrontendConfig(n_mels=8)
 CMVN = np.stack([np.zeros(56, np.float32), np.full(56, 0.1, np.float32)])
@@ -75,14 +80,14 @@ def random_module(config, seed=0):
     return module
 
 
-def graphs_of(config, module):
+def graphs_of(config, module, builder=None):
     arrays = {name: tensor.numpy() for name, tensor in module.state_dict().items()}
-    return GraphBuilder(config, quantize(arrays))
+    return (builder or graph_builder())(config, quantize(arrays))
 
 
-def networks(config, module, threads=1, passes=1):
+def networks(config, module, threads=1, passes=1, builder=None):
     """The same weights in int8 and in float32."""
-    graphs = graphs_of(config, module)
+    graphs = graphs_of(config, module, builder)
     ours = Int8Network(
         FRONTEND,
         compile_graph(graphs.encoder(), threads, passes),
@@ -91,11 +96,16 @@ def networks(config, module, threads=1, passes=1):
     return ours, TorchNetwork(module, FRONTEND, 1)
 
 
+@pytest.fixture(scope="module", params=BUILDERS)
+def builder(request):
+    return BUILDERS[request.param]
+
+
 @pytest.fixture(scope="module", params=CONFIGS)
-def pair(request):
+def pair(request, builder):
     """The int8 network and its float32 reference, of each form."""
     config = CONFIGS[request.param]
-    return networks(config, random_module(config))
+    return networks(config, random_module(config), builder=builder)
 
 
 @pytest.fixture(scope="module")
@@ -162,9 +172,9 @@ def test_best_paths_are_the_best_of_its_own_softmax(usual):
 
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_a_clip_gives_the_same_bits_alone_and_among_others(config, threads):
+def test_a_clip_gives_the_same_bits_alone_and_among_others(config, threads, builder):
     """Longer and shorter neighbours, in any order."""
-    ours, _ = networks(config, random_module(config), threads)
+    ours, _ = networks(config, random_module(config), threads, builder=builder)
     clips = features()
     alone = [ours.encode([clip], [AUTO])[0] for clip in clips]
     paths = [ours.best_paths([output])[0] for output in alone]
@@ -241,10 +251,10 @@ def test_results_outlive_the_next_call(usual):
     same(logits, kept_logits)
 
 
-def test_what_was_compiled_elsewhere_computes_the_same(pair, tmp_path):
+def test_what_was_compiled_elsewhere_computes_the_same(pair, builder, tmp_path):
     """Saved, loaded, and still there when whatever it was loaded with is not."""
     ours, reference = pair
-    graphs = graphs_of(reference.module.config, reference.module)
+    graphs = graphs_of(reference.module.config, reference.module, builder)
     loaded = []
     for name, graph in (("encoder", graphs.encoder()), ("head", graphs.head())):
         compile_graph(graph, 1).save(tmp_path / name)

@@ -30,9 +30,7 @@ from predictor.engine.prepare import PICKLED_WEIGHTS, prepare
 from predictor.engine.quantize import quantize
 
 COMPILED = {COMPILED_ENCODER, COMPILED_HEAD} if multiplies_int8() else set()
-needs_int8 = pytest.mark.skipif(
-    not multiplies_int8(), reason="this CPU does not sum int8 products into int32"
-)
+needs_int8 = pytest.mark.skipif(not multiplies_int8(), reason="this CPU has neither AVX2 nor VNNI")
 
 
 @pytest.fixture
