@@ -7,7 +7,7 @@ CPU_INFO = Path("/proc/cpuinfo")
 CGROUP_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 
 VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
-"""Instructions that sum int8 products into int32. CPUs without them sum pairs into int16, which saturates."""
+"""Instructions that sum int8 products into int32; without them pairs saturate in int16."""
 
 INT8 = {"avx2", *VNNI}
 """Instructions with which int8 networks are faster than float32."""

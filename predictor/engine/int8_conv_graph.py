@@ -1,5 +1,5 @@
-"""The int8 graphs for CPUs without VNNI, where OpenVINO's int8 convolutions are twice as fast as its int8 matrix
-products.
+"""The int8 graphs for CPUs without VNNI, where OpenVINO's int8 convolutions are twice as fast as its int8
+matrix products.
 
 A linear layer is a convolution of width 1 over frames. Frames lie as [batch, channels, 1, frames] between
 layers (in memory channels last), so that nothing is transposed but queries, keys and values.

@@ -177,7 +177,7 @@ class GraphBuilder:
 
 
 def depthwise_convolution(x: Node, kernel: NDArray[np.float32]) -> Node:
-    """[batch, channels, 1, frames], each channel with its own kernel [channels, 1, taps]; padded with zeros."""
+    """[batch, channels, 1, frames], a kernel [channels, 1, taps] for each channel; zero padding."""
     left = (kernel.shape[2] - 1) // 2
     right = kernel.shape[2] - 1 - left
     kernels = constant(kernel[:, None, :, None, :])
