@@ -158,6 +158,9 @@ class SpeechServer(ModelServer):  # type: ignore[misc]
             "x-model-version": _ascii(model.card.version),
             "x-model-digest": model.card.digest,
         }
+        # Knative tells a container its revision: a rollout asks whose answer it reads.
+        if revision := os.environ.get("K_REVISION"):
+            headers["x-revision"] = _ascii(revision)
         if model.card.notice:
             headers["x-model-notice"] = _ascii(model.card.notice)
         budget = ByteBudget(settings.max_pending_bytes)

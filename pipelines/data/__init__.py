@@ -1,0 +1,1 @@
+"""Labelled audio: one manifest form for every data set."""

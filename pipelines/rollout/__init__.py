@@ -1,0 +1,1 @@
+"""A candidate's way from 0 to 100 % of the traffic, and back."""
