@@ -66,6 +66,21 @@ class Bench:
         return make_load(server, self.clips, seconds, self.folder, self.locust_python, **arrivals)
 
 
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """The engine without a server.
+
+    Attributes:
+        batch: has all the server's threads.
+        single: has as many as the server gives one clip.
+        calls: what they answered, round by round.
+    """
+
+    batch: Worker
+    single: Worker
+    calls: list[dict[str, Any]]
+
+
 def measure(
     models: Models, variants: Sequence[Variant], plan: Plan, threads: int, bench: Bench
 ) -> dict[str, Any]:
@@ -89,15 +104,25 @@ def measure(
         rival = servers.funasr(home, threads, bench.folder / "server-funasr.log")
         contenders[FUNASR, "fp32"] = stack.enter_context(rival)
         workers = {
-            each.precision: stack.enter_context(
-                Worker(each, threads, bench.folder / f"engine-{each.precision}.log")
-            )
+            each.precision: {
+                count: stack.enter_context(
+                    Worker(each, count, bench.folder / f"engine-{each.precision}-{count}.log")
+                )
+                for count in sorted({threads, servers.CLIP_THREADS})
+            }
             for each in engines
         }
-        for ready in (*contenders.values(), *workers.values()):
+        for ready in contenders.values():
             ready.wait()
-        loads, alone = _rounds(contenders, workers, plan, bench)
-        engine = {precision: engine_alone(calls) for precision, calls in alone.items()}
+        for each in workers.values():
+            for worker in each.values():
+                worker.wait()
+        alone = {
+            precision: Alone(each[threads], each[servers.CLIP_THREADS], [])
+            for precision, each in workers.items()
+        }
+        loads = _rounds(contenders, alone, plan, bench)
+        engine = {precision: engine_alone(each.calls) for precision, each in alone.items()}
         rows = [
             row(name, precision, concurrency, threads, done, engine.get(precision))
             for (name, precision, concurrency), done in loads.items()
@@ -124,37 +149,34 @@ def measure(
 
 def _rounds(
     contenders: Mapping[tuple[str, str], Server],
-    workers: Mapping[str, Worker],
+    alone: Mapping[str, Alone],
     plan: Plan,
     bench: Bench,
-) -> tuple[dict[tuple[str, str, int], list[dict[str, Any]]], dict[str, list[dict[str, Any]]]]:
+) -> dict[tuple[str, str, int], list[dict[str, Any]]]:
     """All loads, server after server, and the engine alone before and after each round."""
     loads: dict[tuple[str, str, int], list[dict[str, Any]]] = {}
-    alone: dict[str, list[dict[str, Any]]] = {precision: [] for precision in workers}
     for server in contenders.values():
         for clip in bench.clips:
             server.post(clip.read_bytes())
-    for worker in workers.values():
-        worker.ask(bench.clips)
-        worker.ask(bench.clips[:1])
+    for engine in alone.values():
+        engine.batch.ask(bench.clips)
+        engine.single.ask(bench.clips)
     for _ in range(plan.rounds):
-        _ask_engines(workers, bench, alone)
+        _ask_engines(alone, bench)
         for concurrency in plan.concurrencies:
             for (name, precision), server in contenders.items():
                 logging.info("server: %s %s, %d at a time", name, precision, concurrency)
                 done = summary(bench.load(server, plan.load_s, users=concurrency), CLIP_S)
                 loads.setdefault((name, precision, concurrency), []).append(done)
-        _ask_engines(workers, bench, alone)
-    return loads, alone
+        _ask_engines(alone, bench)
+    return loads
 
 
-def _ask_engines(
-    workers: Mapping[str, Worker], bench: Bench, alone: Mapping[str, list[dict[str, Any]]]
-) -> None:
-    for precision, worker in workers.items():
-        batch = worker.ask(bench.clips)
-        singles = [worker.ask([clip]) for clip in bench.clips]
-        alone[precision].append({"batch": batch, "single_s": [one["wall_s"] for one in singles]})
+def _ask_engines(alone: Mapping[str, Alone], bench: Bench) -> None:
+    for engine in alone.values():
+        batch = engine.batch.ask(bench.clips)
+        singles = [engine.single.ask([clip]) for clip in bench.clips]
+        engine.calls.append({"batch": batch, "single_s": [one["wall_s"] for one in singles]})
 
 
 def engine_alone(calls: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -53,6 +53,9 @@ class Api:
         return "".join([*parts, file]).encode() + wav + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
+CLIP_THREADS = 1
+"""Threads of one of our server's passes of the network: it runs as many passes as it has threads."""
+
 OURS_API = Api(
     "/v2/models/sensevoice/ready",
     "/v2/models/sensevoice/infer",
@@ -168,7 +171,8 @@ def ours(model: Path, precision: str, threads: int, log: Path) -> Server:
     """The predictor on a prepared model directory, on the CPU."""
     http_port, grpc_port = free_port(), free_port()
     command = [sys.executable, "-m", "predictor", "serve", f"--model_dir={model}", "--device=cpu"]
-    command += [f"--precision={precision}", f"--network_passes={threads}", "--log_level=warning"]
+    command += [f"--precision={precision}", f"--network_passes={threads}"]
+    command += [f"--network_threads={CLIP_THREADS}", "--log_level=warning"]
     command += [f"--http_port={http_port}", f"--grpc_port={grpc_port}"]
     return Server(command, OURS_API, http_port, threads, log)
 
