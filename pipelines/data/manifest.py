@@ -64,7 +64,8 @@ def read_manifest(path: Path) -> list[Utterance]:
     """
     file = path / MANIFEST if path.is_dir() else path
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        # Not splitlines, which cuts at characters that JSON leaves as they are.
+        lines = file.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidManifest(f"{file}: {error}") from error
     utterances: dict[str, Utterance] = {}

@@ -1,0 +1,1 @@
+"""One public data set a file; :mod:`pipelines.data.registry` lists them."""
