@@ -20,6 +20,7 @@ import torch
 import yaml
 from torch import Tensor
 
+from pipelines.evaluation.results import ParityResult
 from pipelines.random_model import write_random_model
 from predictor.engine.audio import decode
 from predictor.engine.checkpoint import CMVN, CONFIG, Checkpoint
@@ -35,6 +36,9 @@ SETTINGS = list(product(LANGUAGE_QUERIES, TEXTNORM_QUERIES))
 LONG = (30.0, 20.0, 14.0)
 SHORT = (0.3, 0.5, 0.8, 1.2, 1.7, 2.5, 3.5, 5.0, 7.0, 10.0)
 """Seconds; real clips are cut or strung together to these lengths, the long ones once each."""
+
+EMBEDDED = Path(__file__).resolve().parents[2] / "predictor" / "demo_model"
+"""The embedded model; real speech is beside it, in ``evaluation``."""
 
 BATCH = 6
 """Clips in one batch of the neighbour check."""
@@ -78,6 +82,12 @@ class Parity:
             and not self.token_mismatches
             and not self.batch_mismatches
         )
+
+
+def parity(model: Path, clips: int) -> ParityResult:
+    """A model directory beside FunASR over ``clips`` real clips of 0.3 to 30 s."""
+    found = compare(model, real_clips(EMBEDDED / "evaluation", clips))
+    return ParityResult(**asdict(found), held=found.held)
 
 
 def real_clips(folder: Path, n: int) -> list[Samples]:
@@ -220,13 +230,12 @@ def _token_ids(logits: Tensor) -> list[int]:
 
 
 def main() -> None:
-    root = Path(__file__).resolve().parents[2] / "predictor" / "demo_model"
     parser = argparse.ArgumentParser(
         description="Compare the engine with FunASR on the embedded model, and on the full-size "
         "architecture with random weights where SENSEVOICE_REFERENCE_FILES names its files."
     )
-    parser.add_argument("--model", type=Path, default=root, help="prepared model directory")
-    parser.add_argument("--audio", type=Path, default=root / "evaluation", help="folder of clips")
+    parser.add_argument("--model", type=Path, default=EMBEDDED, help="prepared model directory")
+    parser.add_argument("--audio", type=Path, default=EMBEDDED / "evaluation", help="folder of clips")
     parser.add_argument("--clips", type=int, default=33, help="how many clips to compare")
     arguments = parser.parse_args()
     clips = real_clips(arguments.audio, arguments.clips)

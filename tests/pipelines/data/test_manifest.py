@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.data.manifest import (
+    MANIFEST,
     InvalidManifest,
     Utterance,
     read_audio,
