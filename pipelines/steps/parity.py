@@ -235,7 +235,9 @@ def main() -> None:
         "architecture with random weights where SENSEVOICE_REFERENCE_FILES names its files."
     )
     parser.add_argument("--model", type=Path, default=EMBEDDED, help="prepared model directory")
-    parser.add_argument("--audio", type=Path, default=EMBEDDED / "evaluation", help="folder of clips")
+    parser.add_argument(
+        "--audio", type=Path, default=EMBEDDED / "evaluation", help="folder of clips"
+    )
     parser.add_argument("--clips", type=int, default=33, help="how many clips to compare")
     arguments = parser.parse_args()
     clips = real_clips(arguments.audio, arguments.clips)

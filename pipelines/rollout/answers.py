@@ -1,0 +1,113 @@
+"""What one revision says of itself, and of audio: KServe's v2 protocol over HTTP."""
+
+import json
+import time
+from dataclasses import dataclass
+
+import httpx
+
+TAGS = ("language", "emotion", "event")
+
+
+class BadAnswer(Exception):
+    """No answer, an error, or one by another model; says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who answered.
+
+    Attributes:
+        digest: sha256 of the model's files (header ``x-model-digest``); empty where it does not say.
+        revision: header ``x-revision``; empty where the predictor knows none.
+    """
+
+    digest: str
+    revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A transcript.
+
+    Attributes:
+        text: without inverse text normalisation, to be compared with labels.
+        tags: kind → label.
+        seconds: until the whole answer was there.
+    """
+
+    identity: Identity
+    text: str
+    tags: dict[str, str]
+    seconds: float
+
+
+class Answers:
+    """Asks revisions, each by its own URL.
+
+    Args:
+        model_name: the model's name in URLs.
+        timeout: seconds for one answer.
+    """
+
+    def __init__(self, model_name: str, timeout: float) -> None:
+        self._path = f"/v2/models/{model_name}"
+        self._client = httpx.Client(timeout=timeout, trust_env=False)
+
+    def identity(self, url: str) -> Identity:
+        """Raises: BadAnswer."""
+        return _identity(self._send("GET", url + self._path))
+
+    def transcribe(self, url: str, audio: bytes) -> Answer:
+        """One audio file as a binary tensor.
+
+        Raises:
+            BadAnswer: see there.
+        """
+        size = {"binary_data_size": len(audio)}
+        tensor = {
+            "name": "audio",
+            "shape": [len(audio)],
+            "datatype": "UINT8",
+            "parameters": size,
+        }
+        wanted = [{"name": name} for name in ("text", *TAGS)]
+        options = {"use_itn": False}
+        head = json.dumps({"inputs": [tensor], "outputs": wanted, "parameters": options}).encode()
+        started = time.perf_counter()
+        response = self._send(
+            "POST",
+            f"{url}{self._path}/infer",
+            content=head + audio,
+            headers={"Inference-Header-Content-Length": str(len(head))},
+        )
+        seconds = time.perf_counter() - started
+        try:
+            outputs = {each["name"]: str(each["data"][0]) for each in response.json()["outputs"]}
+            tags = {kind: outputs[kind] for kind in TAGS}
+            return Answer(_identity(response), outputs["text"], tags, seconds)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise BadAnswer(f"{url}: not an answer of the v2 protocol") from error
+
+    def close(self) -> None:
+        self._client.close()
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        content: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        try:
+            response = self._client.request(method, url, content=content, headers=headers)
+        except httpx.HTTPError as error:
+            raise BadAnswer(f"{url}: {type(error).__name__}: {error}") from error
+        if not response.is_success:
+            raise BadAnswer(f"{url}: status {response.status_code}")
+        return response
+
+
+def _identity(response: httpx.Response) -> Identity:
+    headers = response.headers
+    return Identity(headers.get("x-model-digest", ""), headers.get("x-revision", ""))

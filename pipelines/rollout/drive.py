@@ -1,0 +1,274 @@
+"""The moves of a rollout that holds its lease: await, replay, climb, promote, reject."""
+
+from collections.abc import Sequence
+
+from pipelines.rollout.answers import Answers, BadAnswer
+from pipelines.rollout.judge import Judgement, judge
+from pipelines.rollout.lease import Clock, Lease
+from pipelines.rollout.plan import Plan
+from pipelines.rollout.replay import Clip, judge_replay, replay
+from pipelines.rollout.report import Report
+from pipelines.rollout.target import Observed, Registry, Revision, TrafficMeter, Unavailable
+
+
+class Rejected(Exception):
+    """The candidate is not to serve; says why."""
+
+
+class NotSettled(Exception):
+    """The controller did not do in time what was written; says what is missing."""
+
+
+class Drive:
+    """
+    Attributes:
+        clips: replayed at 0 %.
+    """
+
+    def __init__(
+        self,
+        lease: Lease,
+        answers: Answers,
+        meter: TrafficMeter,
+        registry: Registry,
+        plan: Plan,
+        clock: Clock,
+        report: Report,
+    ) -> None:
+        self.lease = lease
+        self.clips: Sequence[Clip] = ()
+        self._answers = answers
+        self._meter = meter
+        self._registry = registry
+        self._plan = plan
+        self._clock = clock
+        self._report = report
+
+    def climb(self) -> None:
+        """Every step from the state's to the last before 100 %.
+
+        Raises:
+            Rejected: a bound is broken, or it did not become ready.
+        """
+        if self.lease.state.percent is None:
+            self._replay(*self._await(None))
+            return
+        steps = self._plan.steps[:-1]
+        # A plan may have changed since the state was written; the replay is done again then.
+        at = self.lease.state.percent
+        for percent in steps[steps.index(at) if at in steps else 0 :]:
+            if percent != self.lease.state.percent:
+                self.lease.write(percent=percent)
+            seen, candidate = self._await(percent)
+            if percent == 0:
+                self._replay(seen, candidate)
+            else:
+                self._bake(percent)
+
+    def promote(self) -> str:
+        """All users to the candidate, verified, and the registry told.
+
+        Raises:
+            Rejected: it does not take effect, and the former revision still serves.
+            NotSettled: it does not take effect.
+        """
+        version = self.lease.state.candidate.version
+        if self.lease.state.phase != "promoting" or self.lease.state.percent is not None:
+            self.lease.write(phase="promoting", percent=None)
+        try:
+            seen, _ = self._await(None)
+        except Rejected as error:
+            former = self.lease.look().stable
+            if former is not None and former.name == self.lease.state.stable:
+                raise
+            raise NotSettled(f"promotion of version {version}: {error}") from error
+        self._registry.promoted(version)
+        self.lease.write(phase="promoted")
+        name = seen.stable.name if seen.stable else ""
+        message = f"version {version} serves all users as {name}"
+        self._report.tell("RolloutPromoted", message, revision=name)
+        return message
+
+    def reject(self, reason: str) -> str:
+        """All users back to the stable revision, verified, and the registry told. Where nothing served
+        before, the candidate stays as it is.
+
+        Raises:
+            NotSettled: it does not take effect.
+        """
+        state = self.lease.state
+        version = state.candidate.version
+        if state.phase != "rolling_back":
+            percent = 0 if state.stable else None
+            self.lease.write(phase="rolling_back", percent=percent, reason=reason)
+            self._report.tell("RolloutRollingBack", reason, warning=True)
+        if state.stable:
+            self._await_stable()
+        self._registry.rejected(version, reason)
+        self.lease.write(phase="rejected")
+        rest = f"{state.stable} serves all users" if state.stable else "nothing served before it"
+        self._report.tell("RolloutRejected", f"version {version}: {reason}; {rest}", warning=True)
+        return reason
+
+    def _await(self, percent: int | None) -> tuple[Observed, Revision]:
+        """The candidate's revision, ready, with its share, and with answers that are its own.
+
+        Args:
+            percent: its share; None: all.
+
+        Raises:
+            Rejected: it cannot become so, or not in time.
+        """
+        deadline = self._clock.now() + self._plan.ready_timeout_seconds
+        while True:
+            seen = self.lease.look()
+            revision = seen.candidate or seen.stable
+            missing = self._missing(seen, revision, percent)
+            if not missing and revision is not None:
+                if revision.name != self.lease.state.revision:
+                    self.lease.write(revision=revision.name)
+                return seen, revision
+            if seen.settled and seen.candidate and seen.candidate.failure:
+                raise Rejected(f"{seen.candidate.name}: {seen.candidate.failure}")
+            if self._clock.now() > deadline:
+                raise Rejected(f"after {self._plan.ready_timeout_seconds:.0f} s {missing}")
+            self._clock.sleep(self._plan.poll_seconds)
+
+    def _missing(self, seen: Observed, revision: Revision | None, percent: int | None) -> str:
+        """What keeps it from being judged; empty: nothing."""
+        if not seen.settled:
+            return "the controller has not acted on the last change"
+        if revision is None or (percent is not None and seen.candidate is None):
+            return "there is no revision of the candidate"
+        name, known = revision.name, self.lease.state.revision
+        if known and name != known and self.lease.state.phase == "rolling":
+            return f"revision {name} has taken the place of {known}, which was being judged"
+        if not revision.ready:
+            return f"{name} is not ready"
+        share = 100 if percent is None else percent
+        rest = seen.stable.percent if seen.stable and percent is not None else 100 - share
+        if (revision.percent, rest) != (share, 100 - share) or (percent is None and seen.candidate):
+            return f"{name} has {revision.percent} % of the traffic, not {share} %"
+        return self._stranger(revision, self.lease.state.candidate.digest)
+
+    def _stranger(self, revision: Revision, digest: str) -> str:
+        """Why its answers may not be its own; empty where they are."""
+        if revision.url is None:
+            return f"{revision.name} has no URL of its own to be asked at"
+        try:
+            found = self._answers.identity(revision.url)
+        except BadAnswer as error:
+            return f"{revision.name} does not answer: {error}"
+        if found.digest != digest:
+            return (
+                f"{revision.name} answers with model {found.digest[:12] or 'unknown'}, not "
+                f"{digest[:12]}"
+            )
+        if found.revision and found.revision != revision.name:
+            return f"answers for {revision.name} come from revision {found.revision}"
+        return ""
+
+    def _await_stable(self) -> None:
+        """Until all users have the revision of before.
+
+        Raises:
+            NotSettled: not in time; they have it at least by its share.
+        """
+        state = self.lease.state
+        deadline = self._clock.now() + self._plan.ready_timeout_seconds
+        while True:
+            seen = self.lease.look()
+            stable = seen.stable
+            missing = "the controller has not acted on the rollback"
+            if seen.settled and stable:
+                missing = ""
+                if stable.percent != 100 or stable.name != state.stable:
+                    missing = f"{stable.name} has {stable.percent} % of the traffic"
+                elif state.stable_digest and stable.url:
+                    missing = self._stranger(stable, state.stable_digest)
+            if not missing:
+                return
+            if self._clock.now() > deadline:
+                message = (
+                    f"rollback: after {self._plan.ready_timeout_seconds:.0f} s {missing}; expected "
+                    f"{state.stable} with all traffic"
+                )
+                self._report.tell("RolloutStuck", message, warning=True)
+                raise NotSettled(message)
+            self._clock.sleep(self._plan.poll_seconds)
+
+    def _replay(self, seen: Observed, candidate: Revision) -> None:
+        """Raises: Rejected."""
+        if not self.clips:
+            self._report.tell("RolloutStepPassed", f"{candidate.name} answers; no clips to replay")
+            return
+        stable = seen.stable if seen.candidate else None
+        digest = self.lease.state.candidate.digest
+        found = replay(self._answers, self.clips, candidate, stable, digest, self.lease.look)
+        verdict = judge_replay(self._plan.replay, found)
+        if verdict.outcome == "fail":
+            raise Rejected(verdict.reason)
+        self._report.tell("RolloutStepPassed", verdict.reason, percent=self.lease.state.percent)
+
+    def _bake(self, percent: int) -> None:
+        """Measure until the bake is over and the last measurement passed.
+
+        Raises:
+            Rejected: too many measurements failed, or proved nothing.
+        """
+        began = self._clock.now()
+        failures = inconclusive = 0
+        self._report.tell("RolloutStepStarted", f"{percent} % to the candidate", percent=percent)
+        while True:
+            self._rest(min(self._plan.interval_seconds, self._plan.bake_seconds))
+            found = self._measure(self._clock.now() - began)
+            over = self._clock.now() - began >= self._plan.bake_seconds
+            if found.outcome == "pass" and over:
+                self._report.tell(
+                    "RolloutStepPassed", f"{percent} %: {found.reason}", percent=percent
+                )
+                return
+            if found.outcome == "fail":
+                failures += 1
+                message = f"{percent} %: {found.reason}"
+                self._report.tell(
+                    "RolloutMeasurementFailed", message, warning=True, percent=percent
+                )
+            if found.outcome == "inconclusive" and over:
+                inconclusive += 1
+            if failures > self._plan.failure_limit:
+                raise Rejected(f"at {percent} %: {found.reason}")
+            if inconclusive > self._plan.inconclusive_limit:
+                raise Rejected(f"inconclusive at {percent} %: {found.reason}")
+
+    def _rest(self, seconds: float) -> None:
+        """Wait, and go on telling that the rollout lives."""
+        until = self._clock.now() + seconds
+        while (left := until - self._clock.now()) > 0:
+            self._clock.sleep(min(left, self._plan.poll_seconds))
+            self.lease.look()
+
+    def _measure(self, seconds: float) -> Judgement:
+        """Of the time since the shares took effect.
+
+        Raises:
+            Rejected: the candidate failed for good, or another revision took its place.
+        """
+        seen = self.lease.look()
+        candidate, stable = seen.candidate, seen.stable
+        if not seen.settled or candidate is None or stable is None:
+            return Judgement("inconclusive", "the controller is at work on the service")
+        if candidate.failure:
+            raise Rejected(f"{candidate.name}: {candidate.failure}")
+        if candidate.name != self.lease.state.revision:
+            raise Rejected(
+                f"revision {candidate.name} has taken the place of {self.lease.state.revision}"
+            )
+        if not candidate.ready:
+            return Judgement("fail", f"{candidate.name} is no longer ready")
+        try:
+            mine = self._meter.measure(candidate.name, seconds)
+            theirs = self._meter.measure(stable.name, seconds)
+        except Unavailable as error:
+            return Judgement("inconclusive", f"nothing can be measured: {error}")
+        return judge(self._plan, theirs, mine)

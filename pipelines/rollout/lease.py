@@ -1,0 +1,239 @@
+"""A service while one rollout holds it: every look makes sure that nothing changed but by our hand."""
+
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pipelines.rollout.plan import Plan
+from pipelines.rollout.state import Candidate, RolloutState, read_state
+from pipelines.rollout.target import Conflict, Observed, Target, Unavailable
+
+T = TypeVar("T")
+
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.5, 10.0
+"""Pauses while the service's keeper is out of reach, doubling."""
+
+HEARTBEATS = 4
+"""Written in the time of one lease: three may fail."""
+
+
+class RolloutRunning(Exception):
+    """Another rollout holds the service; names it."""
+
+
+class Superseded(Exception):
+    """Another process has taken this rollout over, because this one had not written for a lease's time."""
+
+
+class ChangedElsewhere(Exception):
+    """Someone else changed the service; says what."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """``now``: seconds since 1970, as other machines count them too."""
+
+    now: Callable[[], float] = time.time
+    sleep: Callable[[float], None] = time.sleep
+
+
+def patiently(plan: Plan, clock: Clock, call: Callable[[], T]) -> T:
+    """The call's result, tried again while the keeper is out of reach.
+
+    Raises:
+        Unavailable: still, after the plan's time.
+    """
+    deadline = clock.now() + plan.unavailable_timeout_seconds
+    pause = FIRST_RETRY_SECONDS
+    while True:
+        try:
+            return call()
+        except Unavailable:
+            if clock.now() + pause > deadline:
+                raise
+            clock.sleep(pause)
+            pause = min(2 * pause, LAST_RETRY_SECONDS)
+
+
+class Lease:
+    """The right to change a service, kept alive by writing.
+
+    Attributes:
+        state: as last written.
+    """
+
+    def __init__(self, target: Target, plan: Plan, clock: Clock, state: RolloutState) -> None:
+        self._target = target
+        self._plan = plan
+        self._clock = clock
+        self.state = state
+
+    @classmethod
+    def begin(
+        cls, target: Target, plan: Plan, clock: Clock, seen: Observed, fresh: RolloutState
+    ) -> "Lease":
+        """State, model and share of a new rollout in one write.
+
+        Raises:
+            Conflict: the service changed since ``seen``.
+            Unavailable: the write may have been made.
+        """
+        written = target.write(
+            seen, state=fresh.model_dump_json(), percent=fresh.percent, model=fresh.model
+        )
+        return cls(
+            target, plan, clock, fresh.model_copy(update={"fingerprint": written.fingerprint})
+        )
+
+    @classmethod
+    def take_over(
+        cls, target: Target, plan: Plan, clock: Clock, seen: Observed, prior: RolloutState
+    ) -> "Lease":
+        """A dead rollout, to be finished by this process.
+
+        Raises:
+            Conflict, Unavailable: see :meth:`begin`.
+            ChangedElsewhere: someone changed the service meanwhile.
+        """
+        lease = cls(target, plan, clock, prior)
+        lease._check(seen)
+        mine = prior.model_copy(
+            update={
+                "owner": new_owner(),
+                "heartbeat": clock.now(),
+                "lease": plan.lease_seconds,
+                "fingerprint": prior.fingerprint or seen.fingerprint,
+            }
+        )
+        target.write(seen, state=mine.model_dump_json(), percent=mine.percent)
+        lease.state = mine
+        return lease
+
+    def look(self) -> Observed:
+        """The service; it also learns that the rollout lives.
+
+        Raises:
+            Superseded: another process drives this rollout now.
+            ChangedElsewhere: the specification, the share or the state is not what was written.
+            Unavailable: see :func:`patiently`.
+        """
+        seen = self._observe()
+        if self._clock.now() - self.state.heartbeat >= self._plan.lease_seconds / HEARTBEATS:
+            return self.write()
+        return seen
+
+    def write(self, **changes: Any) -> Observed:
+        """Write the state with ``changes``, and the share in it.
+
+        Raises:
+            Superseded, ChangedElsewhere, Unavailable: see :meth:`look`.
+        """
+        wanted = self.state.model_copy(update={**changes, "heartbeat": self._clock.now()})
+        text = wanted.model_dump_json()
+
+        def once() -> Observed:
+            while True:
+                seen = self._target.observe()
+                if seen.state == text:  # An earlier try that got no answer was made all the same.
+                    return seen
+                self._check(seen)
+                try:
+                    return self._target.write(seen, state=text, percent=wanted.percent)
+                except Conflict:
+                    self._clock.sleep(min(self._plan.poll_seconds, FIRST_RETRY_SECONDS))
+
+        written = patiently(self._plan, self._clock, once)
+        self.state = wanted
+        return written
+
+    def stop(self, reason: str) -> None:
+        """Let go of a service that someone else changed. Their change stays. The candidate's share goes
+        back to the stable revision where it is still the one that this rollout wrote; a share that they
+        set themselves is theirs.
+
+        Raises:
+            Unavailable: see :func:`patiently`.
+        """
+
+        def once() -> None:
+            while True:
+                seen = self._target.observe()
+                state = read_state(self._target.name, seen.state)
+                if state and (state.rollout, state.owner) != (self.state.rollout, self.state.owner):
+                    return
+                ours = seen.percent == self.state.percent and seen.percent is not None
+                percent = 0 if ours else seen.percent
+                stopped = {"phase": "stopped", "reason": reason, "percent": percent}
+                text = self.state.model_copy(update=stopped).model_dump_json()
+                try:
+                    self._target.write(seen, state=text, percent=percent)
+                    return
+                except Conflict:
+                    self._clock.sleep(min(self._plan.poll_seconds, FIRST_RETRY_SECONDS))
+
+        patiently(self._plan, self._clock, once)
+
+    def _observe(self) -> Observed:
+        seen = patiently(self._plan, self._clock, self._target.observe)
+        self._check(seen)
+        return seen
+
+    def _check(self, seen: Observed) -> None:
+        mine, name = self.state, self._target.name
+        found = read_state(name, seen.state)
+        if found is None:
+            raise ChangedElsewhere(f"{name}: someone removed the rollout's state")
+        if (found.rollout, found.owner) != (mine.rollout, mine.owner):
+            raise Superseded(f"{name}: rollout {found.rollout} of {found.owner} has taken over")
+        if seen.percent != mine.percent:
+            raise ChangedElsewhere(
+                f"{name}: someone set the canary's share to {_percent(seen.percent)}; the rollout had "
+                f"set {_percent(mine.percent)}"
+            )
+        model = mine.model
+        wanted = (model.storage_uri, model.image or seen.image)
+        if (seen.storage_uri, seen.image) != wanted:
+            raise ChangedElsewhere(
+                f"{name}: someone set the model to {seen.storage_uri} (image {seen.image}); the rollout "
+                f"had set {model.storage_uri} (image {model.image})"
+            )
+        if mine.fingerprint and seen.fingerprint != mine.fingerprint:
+            raise ChangedElsewhere(
+                f"{name}: someone changed the specification, other than its model and canary's share"
+            )
+
+
+def _percent(share: int | None) -> str:
+    return "none (all to the newest revision)" if share is None else f"{share} %"
+
+
+def new_owner() -> str:
+    """A process, for a person to find and for no other to be."""
+    return f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+
+
+def new_state(
+    candidate: Candidate, plan: Plan, clock: Clock, seen: Observed, prior: RolloutState | None
+) -> RolloutState:
+    """Of a rollout that begins: at 0 %, or with all of it where nothing serves."""
+    return RolloutState(
+        rollout=uuid.uuid4().hex[:12],
+        owner=new_owner(),
+        heartbeat=clock.now(),
+        lease=plan.lease_seconds,
+        candidate=candidate,
+        phase="rolling",
+        percent=0 if seen.stable else None,
+        stable=seen.stable.name if seen.stable else "",
+        stable_image=_stable_image(seen, prior),
+    )
+
+
+def _stable_image(seen: Observed, prior: RolloutState | None) -> str | None:
+    """A candidate that was rolled back leaves its image in the specification."""
+    rolled_back = prior is not None and prior.phase != "promoted" and seen.candidate is not None
+    return prior.stable_image if prior and rolled_back else seen.image

@@ -1,0 +1,48 @@
+"""What a rollout decided and why: an event on the service, a line in the report, a line in the log."""
+
+import json
+import logging
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from pipelines.rollout.target import Target
+
+logger = logging.getLogger("pipelines.rollout")
+
+
+class Report:
+    """
+    Args:
+        target: gets the events.
+        clock: seconds since 1970.
+        path: JSON lines are appended here as they come, so that a killed rollout's are kept.
+    """
+
+    def __init__(self, target: Target, clock: Callable[[], float], path: Path | None) -> None:
+        self._target = target
+        self._clock = clock
+        self._path = path
+        self.lines: list[dict[str, Any]] = []
+
+    def tell(self, reason: str, message: str, *, warning: bool = False, **figures: Any) -> None:
+        """
+        Args:
+            reason: one CamelCase word.
+            figures: kept in the report's line.
+        """
+        now = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
+        line = {"time": now, "reason": reason, "message": message, **figures}
+        self.lines.append(line)
+        if self._path:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        logger.log(
+            logging.WARNING if warning else logging.INFO,
+            "%s: %s: %s",
+            self._target.name,
+            reason,
+            message,
+        )
+        self._target.record(reason, message, warning=warning)

@@ -1,0 +1,353 @@
+"""A Kubernetes API over a real socket, with the KServe and Knative controllers' answers behind it."""
+
+import copy
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from kubernetes import client
+
+from pipelines.rollout.cluster.target import ClusterTarget, connect
+
+Document = dict[str, Any]
+NAMESPACE, NAME = "voice", "sensevoice"
+PATH = f"/apis/serving.kserve.io/v1beta1/namespaces/{NAMESPACE}/inferenceservices/{NAME}"
+EVENTS = f"/apis/events.k8s.io/v1/namespaces/{NAMESPACE}/events"
+
+
+def closed(schema: Any) -> Any:
+    """The schema with unknown fields failing, as the API server's strict validation has it."""
+    if isinstance(schema, list):
+        return [closed(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    result = {key: closed(value) for key, value in schema.items()}
+    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
+        if not schema.get("x-kubernetes-preserve-unknown-fields"):
+            result.setdefault("additionalProperties", False)
+    if schema.get("x-kubernetes-int-or-string"):
+        result.pop("type", None)
+    return result
+
+
+def merged(target: Any, patch: Any) -> Any:
+    """JSON merge patch, RFC 7386."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = merged(result.get(key), value)
+    return result
+
+
+@dataclass
+class Fault:
+    """One answer instead of the real one.
+
+    Attributes:
+        method: of the request it befalls, the next such.
+        status: None closes the connection without an answer.
+        applied: the request is carried out all the same.
+    """
+
+    method: str
+    status: int | None
+    message: str = "injected"
+    headers: dict[str, str] = field(default_factory=dict)
+    applied: bool = False
+
+
+class Controllers:
+    """KServe and Knative over one InferenceService: each ``step`` is one reconciliation of either.
+
+    The order of what they show is the recorded one: nothing at first; then, here always, the generation as
+    observed while Knative's part is still the former one; then a new revision that is not ready, with
+    ``latest`` at the old one; then the revision ready, and the traffic moved.
+    """
+
+    def __init__(self, broken: set[str], url: Callable[[str], str]) -> None:
+        self.broken = broken
+        self.url = url
+        self.template = ""
+        self.generation = 0
+        self.count = 0
+        self.starting = False
+        self.failed = False
+
+    def step(self, document: Document) -> bool:
+        """Change the document's status; False when there is nothing left to do."""
+        status = document.setdefault("status", {"deploymentMode": "Knative"})
+        predictor = status.setdefault("components", {}).setdefault("predictor", {})
+        before = copy.deepcopy(status)
+        status["observedGeneration"] = document["metadata"]["generation"]
+        if status != before:
+            return True
+        if (template := self._template(document)) != self.template:
+            self.template, self.starting, self.failed = template, True, False
+            self.count += 1
+            predictor["latestCreatedRevision"] = f"{NAME}-predictor-{self.count:05d}"
+            self._conditions(status, "Unknown", "Deploying", "")
+            return True
+        if self.starting:
+            self.starting = False
+            if document["spec"]["predictor"]["model"]["storageUri"] in self.broken:
+                text = f'Revision "{predictor["latestCreatedRevision"]}" failed with message: no nodes.'
+                self.failed = True
+                self._conditions(status, "False", "RevisionFailed", text)
+            else:
+                predictor["latestReadyRevision"] = predictor["latestCreatedRevision"]
+                self._conditions(status, "True", "", "")
+        self._route(document, predictor)
+        return bool(status != before)
+
+    def _template(self, document: Document) -> str:
+        """What a Knative revision is made of; KServe unites the annotations, the predictor's win."""
+        spec = dict(document["spec"]["predictor"])
+        spec.pop("canaryTrafficPercent", None)
+        own = spec.pop("annotations", {})
+        annotations = {**document["metadata"].get("annotations", {}), **own}
+        text = json.dumps([annotations, spec], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _conditions(self, status: Document, value: str, reason: str, message: str) -> None:
+        told = {"status": value, "reason": reason, "message": message}
+        kinds = ("PredictorConfigurationReady", "PredictorReady", "Ready")
+        status["conditions"] = [{"type": kind, **told} for kind in kinds]
+        status["conditions"].append({"type": "PredictorRouteReady", "status": "True"})
+
+    def _route(self, document: Document, predictor: Document) -> None:
+        ready = predictor.get("latestReadyRevision")
+        if ready is None:
+            return
+        percent = document["spec"]["predictor"].get("canaryTrafficPercent")
+        rolled, former = (
+            predictor.get(key) for key in ("latestRolledoutRevision", "previousRolledoutRevision")
+        )
+        pinned = former if rolled == ready and former and not self.failed else rolled
+        if percent is None or percent == 100 or pinned is None:
+            traffic = [self._entry(True, 100, ready, "latest")]
+            if rolled != ready:
+                predictor["latestRolledoutRevision"] = ready
+                if rolled:
+                    predictor["previousRolledoutRevision"] = rolled
+        else:
+            traffic = [
+                self._entry(True, percent, ready, "latest"),
+                self._entry(False, 100 - percent, pinned, "prev"),
+            ]
+        predictor["traffic"] = traffic
+
+    def _entry(self, latest: bool, percent: int, revision: str, tag: str) -> Document:
+        return {
+            "latestRevision": latest,
+            "percent": percent,
+            "revisionName": revision,
+            "tag": tag,
+            "url": self.url(tag),
+        }
+
+
+class KubernetesDouble:
+    """One InferenceService and its Events, behind ``url``.
+
+    Attributes:
+        faults: taken by the requests they name, in their order.
+        requests: ``METHOD path`` of all that came.
+        webhook: called with an InferenceService to be written; a sentence refuses it.
+        paused: the controllers do nothing; otherwise they make one step before each answer to a GET.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.faults: list[Fault] = []
+        self.requests: list[str] = []
+        self.queries: list[str] = []
+        self.events: dict[str, Document] = {}
+        self.webhook: Callable[[Document], str | None] = lambda document: None
+        self.paused = False
+        self.broken: set[str] = set()
+        self.tag_url: Callable[[str], str] = lambda tag: f"http://{tag}-{NAME}-predictor.example"
+        self.controllers = Controllers(self.broken, lambda tag: self.tag_url(tag))
+        self.version = 800
+        self.validator = _validator()
+        self.document: Document = {}
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *args: Any) -> None: ...
+
+            def do_GET(self) -> None:
+                outer.answer(self)
+
+            do_PATCH = do_POST = do_GET
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}"
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def create(self, storage_uri: str, annotations: Document | None = None) -> None:
+        """A service that serves its first revision."""
+        base = {
+            "serving.kserve.io/deploymentMode": "Knative",
+            "serving.kserve.io/enable-tag-routing": "true",
+        }
+        model = {"modelFormat": {"name": "sensevoice"}, "storageUri": storage_uri}
+        self.document = {
+            "apiVersion": "serving.kserve.io/v1beta1",
+            "kind": "InferenceService",
+            "metadata": {
+                "namespace": NAMESPACE,
+                "name": NAME,
+                "uid": "0b9d3a1e",
+                "generation": 1,
+                "annotations": base if annotations is None else annotations,
+            },
+            "spec": {"predictor": {"minReplicas": 1, "maxReplicas": 2, "model": model}},
+        }
+        _default(self.document)
+        self._touch()
+        while self.controllers.step(self.document):
+            self._touch()
+
+    def edit(self, change: Callable[[Document], None]) -> None:
+        """Someone else's edit."""
+        with self.lock:
+            spec = copy.deepcopy(self.document["spec"])
+            change(self.document)
+            self.document["metadata"]["generation"] += spec != self.document["spec"]
+            self._touch()
+
+    def _touch(self) -> None:
+        self.version += 1
+        self.document["metadata"]["resourceVersion"] = str(self.version)
+
+    def answer(self, handler: BaseHTTPRequestHandler) -> None:
+        size = int(handler.headers.get("Content-Length") or 0)
+        body = json.loads(handler.rfile.read(size)) if size else None
+        method, (path, _, query) = handler.command, handler.path.partition("?")
+        with self.lock:
+            self.requests.append(f"{method} {path}")
+            self.queries.append(query)
+            fault = next((f for f in self.faults if f.method == method), None)
+            if fault:
+                self.faults.remove(fault)
+            if fault is None or fault.applied:
+                status, answer = self._carry_out(method, path, handler.headers, body)
+            if fault:
+                status, answer = fault.status, _status(fault.status, fault.message)
+        if status is None:
+            handler.close_connection = True
+            return
+        payload = json.dumps(answer).encode()
+        handler.send_response(status)
+        headers = {"Content-Type": "application/json", "Content-Length": str(len(payload))}
+        for key, value in {**headers, **(fault.headers if fault else {})}.items():
+            handler.send_header(key, value)
+        handler.end_headers()
+        handler.wfile.write(payload)
+
+    def _carry_out(self, method: str, path: str, headers: Any, body: Any) -> tuple[int, Document]:
+        if (method, path) == ("GET", PATH):
+            if not self.paused and self.controllers.step(self.document):
+                self._touch()
+            return 200, copy.deepcopy(self.document)
+        if (method, path) == ("PATCH", PATH):
+            if headers["Content-Type"] != "application/merge-patch+json":
+                return 415, _status(415, f"unsupported media type {headers['Content-Type']}")
+            return self._patch(body)
+        if (method, path) == ("POST", EVENTS):
+            name = body["metadata"]["name"]
+            if name in self.events:
+                return 409, _status(409, f'events "{name}" already exists')
+            self.events[name] = body
+            return 201, body
+        return 404, _status(404, f"{path} not found")
+
+    def _patch(self, patch: Document) -> tuple[int, Document]:
+        wanted = patch.get("metadata", {}).get("resourceVersion")
+        if wanted not in (None, self.document["metadata"]["resourceVersion"]):
+            text = "the object has been modified; please apply your changes to the latest version"
+            return 409, _status(409, text)
+        new = merged(self.document, patch)
+        _default(new)
+        if self.validator and (error := jsonschema.exceptions.best_match(self.errors(new))):
+            return 422, _status(422, f"{error.json_path}: {error.message}")
+        if refusal := self.webhook(new):
+            return 400, _status(400, f'admission webhook "kserve" denied the request: {refusal}')
+        if new != self.document:
+            new["metadata"]["generation"] += new["spec"] != self.document["spec"]
+            self.document = new
+            self._touch()
+        return 200, copy.deepcopy(self.document)
+
+    def errors(self, document: Document) -> Iterator[jsonschema.ValidationError]:
+        assert self.validator is not None
+        errors: Iterator[jsonschema.ValidationError] = self.validator.iter_errors(document)
+        return errors
+
+
+def _default(document: Document) -> None:
+    """What KServe's mutating webhook adds."""
+    model = document["spec"]["predictor"]["model"]
+    for key, value in {"name": "", "protocolVersion": "v2", "resources": {}}.items():
+        model.setdefault(key, value)
+
+
+def _status(code: int | None, message: str) -> Document:
+    return {"kind": "Status", "apiVersion": "v1", "code": code, "message": message}
+
+
+def _validator() -> Any:
+    folder = os.environ.get("CRD_SCHEMAS")
+    if not folder:
+        return None
+    file = Path(folder) / "serving.kserve.io" / "inferenceservice_v1beta1.json"
+    schema = closed(json.loads(file.read_text()))
+    schema["properties"]["metadata"].pop("additionalProperties", None)
+    return jsonschema.Draft202012Validator(schema)
+
+
+@pytest.fixture
+def kubernetes() -> Iterator[KubernetesDouble]:
+    """An API with the InferenceService voice/sensevoice, which serves the model ``pvc://models/aaaa``."""
+    double = KubernetesDouble()
+    double.create("pvc://models/aaaa")
+    yield double
+    double.server.shutdown()
+    double.server.server_close()
+
+
+@pytest.fixture
+def cluster(kubernetes: KubernetesDouble) -> ClusterTarget:
+    """The real client, pointed at that API."""
+    return connect(NAMESPACE, NAME, client.Configuration(host=kubernetes.url))
+
+
+@pytest.fixture
+def fault() -> type[Fault]:
+    return Fault
+
+
+@pytest.fixture(scope="session")
+def recorded() -> list[Document]:
+    """What real controllers answered at each step of a canary."""
+    folder = os.environ.get("KSERVE_TRACES")
+    if not folder:
+        pytest.skip("KSERVE_TRACES names no folder with recorded answers of KServe's controllers")
+    text = (Path(folder) / "canary-knative.yaml").read_text()
+    return [document["inferenceservice"] for document in yaml.safe_load_all(text)]
