@@ -21,7 +21,8 @@ no more than that the client left is not its fault."""
 GROWTH = (
     "((last_over_time({series}[{window}]) unless {series} offset {window})"
     " or increase({series}[{window}]))"
-)"""Growth of counters. ``increase`` alone misses what a series was born with, such as the first error."""
+)
+"""Growth of counters. ``increase`` alone misses what a series was born with, such as the first error."""
 
 QUERY = """
 label_replace(sum({requests}), "figure", "requests", "", "")
