@@ -7,7 +7,8 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 MODEL ?= predictor/demo_model
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev serve test lint format eval-demo parity bench bench-quick bench-gpu clean
+.PHONY: help install install-dev serve test lint format release evaluate rollback mlflow compile eval-demo parity \
+	bench bench-quick bench-gpu clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -31,6 +32,21 @@ lint: $(VENV)/.dev ## style, types and the arrows between packages
 format: $(VENV)/.dev ## format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+release: $(VENV)/.dev ## measure, register and roll out a model on this machine; MODEL=DIR for another
+	$(BIN)/python -m pipelines.local release --set=source=$(MODEL)
+
+evaluate: $(VENV)/.dev ## measure a model on this machine, beside the champion; MODEL=DIR for another
+	$(BIN)/python -m pipelines.local evaluate --set=model=$(MODEL)
+
+rollback: $(VENV)/.dev ## all users of this machine's service back to the version before
+	$(BIN)/python -m pipelines.local rollback
+
+mlflow: $(VENV)/.dev ## look at what was registered on this machine, on port 5000
+	$(BIN)/python -m pipelines.local.mlflow_server
+
+compile: $(VENV)/.dev ## write the pipelines as YAML for Kubeflow again
+	$(BIN)/python -m pipelines.compile
 
 eval-demo: $(VENV)/.dev ## score the embedded model on its evaluation set
 	$(BIN)/python -m pipelines.demo_model evaluate

@@ -89,6 +89,12 @@ def evaluate_model(arguments: argparse.Namespace) -> None:
         write_card(arguments.model / "README.md", scores)
 
 
+def make_variant(arguments: argparse.Namespace) -> None:
+    from pipelines.demo_model.variant import write_variant
+
+    say(str(write_variant(arguments.model, arguments.variant, arguments.noise, arguments.seed)))
+
+
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m pipelines.demo_model", description=__doc__)
     steps = top.add_subparsers(dest="step", required=True)
@@ -126,6 +132,13 @@ def parser() -> argparse.ArgumentParser:
     step.add_argument("--corpus", type=Path)
     step.add_argument("--write-card", action="store_true", help="needs --corpus")
     step.set_defaults(run=evaluate_model)
+
+    step = steps.add_parser("variant", help="write the model again, with noise on its weights")
+    step.add_argument("variant", type=Path, help="directory to make")
+    step.add_argument("--noise", type=float, required=True, help="0.01: as good; 0.7: useless")
+    step.add_argument("--model", type=Path, default=SHIPPED)
+    step.add_argument("--seed", type=int, default=20)
+    step.set_defaults(run=make_variant)
     return top
 
 

@@ -232,15 +232,27 @@ class Verdict(Result):
         rule: the rule's name.
         outcome: ``inconclusive`` where figures are missing or their interval holds the bound.
         reason: the figures against the bound, as a person reads them.
+        refuses: the model must not be released for this: a failure, or a rule that must be conclusive was
+            not.
     """
 
     rule: str
     outcome: Literal["pass", "fail", "inconclusive"]
     reason: str
+    refuses: bool
 
 
 class Gated(Result):
-    """What the gate says: passed only where no rule failed, and no rule that must be conclusive was not."""
+    """What the gate says."""
 
-    passed: bool
     verdicts: list[Verdict]
+
+    @property
+    def passed(self) -> bool:
+        return not self.refusal
+
+    @property
+    def refusal(self) -> str:
+        """Every rule that refuses, with its reason; empty where none does."""
+        reasons = [f"{one.rule}: {one.reason}" for one in self.verdicts if one.refuses]
+        return f"the gate refuses the model: {'; '.join(reasons)}" if reasons else ""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import httpx
 
+from pipelines.rollout.target import Revision
+
 TAGS = ("language", "emotion", "event")
 
 
@@ -24,6 +26,27 @@ class Identity:
 
     digest: str
     revision: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who is to answer.
+
+    Attributes:
+        digest: of the model that the revision is to answer with; empty: any.
+    """
+
+    revision: Revision
+    digest: str
+
+    def stranger(self, found: Identity) -> str:
+        """Why an answer is not its own; empty where it is."""
+        name = self.revision.name
+        if self.digest and found.digest != self.digest:
+            return f"{name} answers with model {found.digest[:12] or 'unknown'}, not {self.digest[:12]}"
+        if found.revision not in ("", name):
+            return f"answers for {name} come from revision {found.revision}"
+        return ""
 
 
 @dataclass(frozen=True, slots=True)

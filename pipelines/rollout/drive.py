@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from pipelines.rollout.answers import Answers, BadAnswer
+from pipelines.rollout.answers import Answers, Asked, BadAnswer
 from pipelines.rollout.judge import Judgement, judge
-from pipelines.rollout.lease import Clock, Lease
+from pipelines.rollout.lease import Clock, Lease, patiently
 from pipelines.rollout.plan import Plan
 from pipelines.rollout.replay import Clip, judge_replay, replay
 from pipelines.rollout.report import Report
@@ -82,7 +82,7 @@ class Drive:
             if former is not None and former.name == self.lease.state.stable:
                 raise
             raise NotSettled(f"promotion of version {version}: {error}") from error
-        self._registry.promoted(version)
+        patiently(self._plan, self._clock, lambda: self._registry.promoted(version))
         self.lease.write(phase="promoted")
         name = seen.stable.name if seen.stable else ""
         message = f"version {version} serves all users as {name}"
@@ -104,7 +104,7 @@ class Drive:
             self._report.tell("RolloutRollingBack", reason, warning=True)
         if state.stable:
             self._await_stable()
-        self._registry.rejected(version, reason)
+        patiently(self._plan, self._clock, lambda: self._registry.rejected(version, reason))
         self.lease.write(phase="rejected")
         rest = f"{state.stable} serves all users" if state.stable else "nothing served before it"
         self._report.tell("RolloutRejected", f"version {version}: {reason}; {rest}", warning=True)
@@ -123,6 +123,8 @@ class Drive:
         while True:
             seen = self.lease.look()
             revision = seen.candidate or seen.stable
+            if seen.settled and seen.candidate and self.lease.state.phase == "rolling":
+                self._refuse_another(seen.candidate)
             missing = self._missing(seen, revision, percent)
             if not missing and revision is not None:
                 if revision.name != self.lease.state.revision:
@@ -140,59 +142,61 @@ class Drive:
             return "the controller has not acted on the last change"
         if revision is None or (percent is not None and seen.candidate is None):
             return "there is no revision of the candidate"
-        name, known = revision.name, self.lease.state.revision
-        if known and name != known and self.lease.state.phase == "rolling":
-            return f"revision {name} has taken the place of {known}, which was being judged"
         if not revision.ready:
-            return f"{name} is not ready"
-        share = 100 if percent is None else percent
-        rest = seen.stable.percent if seen.stable and percent is not None else 100 - share
-        if (revision.percent, rest) != (share, 100 - share) or (percent is None and seen.candidate):
-            return f"{name} has {revision.percent} % of the traffic, not {share} %"
-        return self._stranger(revision, self.lease.state.candidate.digest)
+            return f"{revision.name} is not ready" + (revision.waiting and f": {revision.waiting}")
+        if percent is None and seen.candidate:
+            return f"{revision.name} is still a candidate"
+        wanted = {revision.name: 100}
+        if percent is not None:
+            wanted = {revision.name: percent, self.lease.state.stable: 100 - percent}
+        found = {each.name: each.percent for each in (seen.candidate, seen.stable) if each}
+        if found != wanted:
+            return f"the traffic is {_shares(found)}, not {_shares(wanted)}"
+        return self._stranger(Asked(revision, self.lease.state.candidate.digest))
 
-    def _stranger(self, revision: Revision, digest: str) -> str:
+    def _refuse_another(self, revision: Revision) -> None:
+        """Raises: Rejected: it is not the revision that was verified."""
+        known = self.lease.state.revision
+        if known and revision.name != known:
+            raise Rejected(
+                f"revision {revision.name} has taken the place of {known}, which was being judged"
+            )
+
+    def _stranger(self, asked: Asked) -> str:
         """Why its answers may not be its own; empty where they are."""
+        revision = asked.revision
         if revision.url is None:
             return f"{revision.name} has no URL of its own to be asked at"
         try:
-            found = self._answers.identity(revision.url)
+            return asked.stranger(self._answers.identity(revision.url))
         except BadAnswer as error:
             return f"{revision.name} does not answer: {error}"
-        if found.digest != digest:
-            return (
-                f"{revision.name} answers with model {found.digest[:12] or 'unknown'}, not "
-                f"{digest[:12]}"
-            )
-        if found.revision and found.revision != revision.name:
-            return f"answers for {revision.name} come from revision {found.revision}"
-        return ""
 
     def _await_stable(self) -> None:
-        """Until all users have the revision of before.
+        """Until all users have the revision of before, and it answers where it did so before.
 
         Raises:
-            NotSettled: not in time; they have it at least by its share.
+            NotSettled: they do not have it in time.
         """
         state = self.lease.state
         deadline = self._clock.now() + self._plan.ready_timeout_seconds
         while True:
             seen = self.lease.look()
-            stable = seen.stable
-            missing = "the controller has not acted on the rollback"
-            if seen.settled and stable:
-                missing = ""
-                if stable.percent != 100 or stable.name != state.stable:
-                    missing = f"{stable.name} has {stable.percent} % of the traffic"
-                elif state.stable_digest and stable.url:
-                    missing = self._stranger(stable, state.stable_digest)
+            back, missing = False, "the controller has not acted on the rollback"
+            if seen.settled and seen.stable:
+                back = (seen.stable.name, seen.stable.percent) == (state.stable, 100)
+                missing = f"{seen.stable.name} has {seen.stable.percent} % of the traffic"
+            if back and seen.stable:
+                known = state.stable_digest and seen.stable.url
+                missing = self._stranger(Asked(seen.stable, state.stable_digest)) if known else ""
             if not missing:
                 return
             if self._clock.now() > deadline:
-                message = (
-                    f"rollback: after {self._plan.ready_timeout_seconds:.0f} s {missing}; expected "
-                    f"{state.stable} with all traffic"
-                )
+                message = f"rollback: after {self._plan.ready_timeout_seconds:.0f} s {missing}"
+                if back:  # All that a rollback can do; it must not keep the next candidate away.
+                    self._report.tell("RolloutStableBroken", message, warning=True)
+                    return
+                message += f"; expected {state.stable} with all traffic"
                 self._report.tell("RolloutStuck", message, warning=True)
                 raise NotSettled(message)
             self._clock.sleep(self._plan.poll_seconds)
@@ -202,9 +206,11 @@ class Drive:
         if not self.clips:
             self._report.tell("RolloutStepPassed", f"{candidate.name} answers; no clips to replay")
             return
-        stable = seen.stable if seen.candidate else None
-        digest = self.lease.state.candidate.digest
-        found = replay(self._answers, self.clips, candidate, stable, digest, self.lease.look)
+        state, stable = self.lease.state, None
+        if seen.candidate and seen.stable:
+            stable = Asked(seen.stable, state.stable_digest)
+        mine = Asked(candidate, state.candidate.digest)
+        found = replay(self._answers, self.clips, mine, stable, self.lease.look)
         verdict = judge_replay(self._plan.replay, found)
         if verdict.outcome == "fail":
             raise Rejected(verdict.reason)
@@ -254,21 +260,26 @@ class Drive:
         Raises:
             Rejected: the candidate failed for good, or another revision took its place.
         """
-        seen = self.lease.look()
-        candidate, stable = seen.candidate, seen.stable
-        if not seen.settled or candidate is None or stable is None:
-            return Judgement("inconclusive", "the controller is at work on the service")
-        if candidate.failure:
-            raise Rejected(f"{candidate.name}: {candidate.failure}")
-        if candidate.name != self.lease.state.revision:
-            raise Rejected(
-                f"revision {candidate.name} has taken the place of {self.lease.state.revision}"
-            )
-        if not candidate.ready:
-            return Judgement("fail", f"{candidate.name} is no longer ready")
+        seen, state = self.lease.look(), self.lease.state
+        if seen.settled and seen.candidate:
+            self._refuse_another(seen.candidate)
+            if seen.candidate.failure:
+                raise Rejected(f"{seen.candidate.name}: {seen.candidate.failure}")
+        # One that ended may count no requests: its meter stands still, while users meet errors.
+        if seen.settled and (missing := self._missing(seen, seen.candidate, state.percent)):
+            return Judgement("fail", missing)
         try:
-            mine = self._meter.measure(candidate.name, seconds)
-            theirs = self._meter.measure(stable.name, seconds)
+            mine = self._meter.measure(state.revision, seconds)
+            theirs = self._meter.measure(state.stable, seconds)
         except Unavailable as error:
             return Judgement("inconclusive", f"nothing can be measured: {error}")
-        return judge(self._plan, theirs, mine)
+        # A stable revision that is broken must not keep its cure away.
+        dead = not theirs.requests and not state.stable_digest
+        found = judge(self._plan, None if dead else theirs, mine)
+        if found.outcome == "pass" and not seen.settled:
+            return Judgement("inconclusive", "the controller is at work on the service")
+        return found
+
+
+def _shares(percents: dict[str, int]) -> str:
+    return ", ".join(f"{percent} % to {name}" for name, percent in percents.items())

@@ -15,44 +15,43 @@ class Judgement:
     reason: str
 
 
-def judge(plan: Plan, stable: Traffic, candidate: Traffic) -> Judgement:
+def judge(plan: Plan, stable: Traffic | None, candidate: Traffic) -> Judgement:
     """A failed bound wins over a lack of requests, and that over what holds.
 
     With few requests the candidate still fails where its errors exceed the bound even if all the requests
     up to ``min_requests`` that are missing were answered well.
+
+    Args:
+        stable: None: it answers nobody, so that nothing is compared with it.
     """
-    failures = _errors(plan, stable, candidate)
-    enough = {
-        "candidate": candidate.requests >= plan.min_requests,
-        "stable revision": stable.requests >= plan.min_requests,
-    }
-    if all(enough.values()):
-        failures += _latency(plan, stable, candidate)
+    enough = candidate.requests >= plan.min_requests
+    compared = stable if stable and stable.requests >= plan.min_requests else None
+    failures = _errors(plan, compared, candidate)
+    if compared and enough:
+        failures += _latency(plan, compared, candidate)
     if failures:
         return Judgement("fail", "; ".join(failures))
-    counts = {"candidate": candidate.requests, "stable revision": stable.requests}
+    answered = {"candidate": candidate, "stable revision": stable}
     few = [
-        f"{counts[who]} of {plan.min_requests} requests to the {who}"
-        for who, is_enough in enough.items()
-        if not is_enough
+        f"{traffic.requests} of {plan.min_requests} requests to the {who}"
+        for who, traffic in answered.items()
+        if traffic and traffic.requests < plan.min_requests
     ]
     if few:
         return Judgement("inconclusive", ", ".join(few))
-    return Judgement("pass", f"{_figures(candidate)}; stable revision: {_figures(stable)}")
+    rest = _figures(stable) if stable else "answers nobody"
+    return Judgement("pass", f"{_figures(candidate)}; stable revision: {rest}")
 
 
-def _errors(plan: Plan, stable: Traffic, candidate: Traffic) -> list[str]:
+def _errors(plan: Plan, compared: Traffic | None, candidate: Traffic) -> list[str]:
     rate = candidate.errors / max(candidate.requests, plan.min_requests, 1)
     found = f"{candidate.errors} of {candidate.requests} answers are errors"
     if rate > plan.max_error_rate:
         return [f"{found}, more than {plan.max_error_rate:.1%}"]
-    if (
-        stable.requests >= plan.min_requests
-        and rate - stable.error_rate > plan.max_error_rate_increase
-    ):
+    if compared and rate - compared.error_rate > plan.max_error_rate_increase:
         return [
             f"{found}, more than {plan.max_error_rate_increase:.1%} beyond the stable revision's "
-            f"{stable.error_rate:.1%}"
+            f"{compared.error_rate:.1%}"
         ]
     return []
 

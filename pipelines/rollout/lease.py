@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pipelines.rollout.plan import Plan
 from pipelines.rollout.state import Candidate, RolloutState, read_state
-from pipelines.rollout.target import Conflict, Observed, Target, Unavailable
+from pipelines.rollout.target import Conflict, Observed, ServedModel, Target, Unavailable
 
 T = TypeVar("T")
 
@@ -59,6 +59,32 @@ def patiently(plan: Plan, clock: Clock, call: Callable[[], T]) -> T:
             pause = min(2 * pause, LAST_RETRY_SECONDS)
 
 
+def _claim(
+    target: Target,
+    plan: Plan,
+    clock: Clock,
+    seen: Observed,
+    state: RolloutState,
+    model: ServedModel | None = None,
+) -> Observed:
+    """Write a new owner's state, if nothing changed since ``seen``. A try whose answer was lost is found as
+    made by the next one.
+
+    Raises:
+        Conflict: it changed.
+        Unavailable: see :func:`patiently`; the write may have been made.
+    """
+    text = state.model_dump_json()
+
+    def once() -> Observed:
+        now = target.observe()
+        if now.state == text:
+            return now
+        return target.write(seen, state=text, percent=state.percent, model=model)
+
+    return patiently(plan, clock, once)
+
+
 class Lease:
     """The right to change a service, kept alive by writing.
 
@@ -80,14 +106,11 @@ class Lease:
 
         Raises:
             Conflict: the service changed since ``seen``.
-            Unavailable: the write may have been made.
+            Unavailable: for too long; the write may have been made.
         """
-        written = target.write(
-            seen, state=fresh.model_dump_json(), percent=fresh.percent, model=fresh.model
-        )
-        return cls(
-            target, plan, clock, fresh.model_copy(update={"fingerprint": written.fingerprint})
-        )
+        written = _claim(target, plan, clock, seen, fresh, fresh.model)
+        held = fresh.model_copy(update={"fingerprint": written.fingerprint})
+        return cls(target, plan, clock, held)
 
     @classmethod
     def take_over(
@@ -109,7 +132,7 @@ class Lease:
                 "fingerprint": prior.fingerprint or seen.fingerprint,
             }
         )
-        target.write(seen, state=mine.model_dump_json(), percent=mine.percent)
+        _claim(target, plan, clock, seen, mine)
         lease.state = mine
         return lease
 
@@ -165,10 +188,12 @@ class Lease:
                 state = read_state(self._target.name, seen.state)
                 if state and (state.rollout, state.owner) != (self.state.rollout, self.state.owner):
                     return
-                ours = seen.percent == self.state.percent and seen.percent is not None
+                # A write without an answer may be the last that was made.
+                last = state or self.state
+                ours = seen.percent == last.percent and seen.percent is not None
                 percent = 0 if ours else seen.percent
                 stopped = {"phase": "stopped", "reason": reason, "percent": percent}
-                text = self.state.model_copy(update=stopped).model_dump_json()
+                text = last.model_copy(update=stopped).model_dump_json()
                 try:
                     self._target.write(seen, state=text, percent=percent)
                     return
@@ -217,7 +242,12 @@ def new_owner() -> str:
 
 
 def new_state(
-    candidate: Candidate, plan: Plan, clock: Clock, seen: Observed, prior: RolloutState | None
+    candidate: Candidate,
+    plan: Plan,
+    clock: Clock,
+    seen: Observed,
+    prior: RolloutState | None,
+    stable_digest: str,
 ) -> RolloutState:
     """Of a rollout that begins: at 0 %, or with all of it where nothing serves."""
     return RolloutState(
@@ -229,6 +259,7 @@ def new_state(
         phase="rolling",
         percent=0 if seen.stable else None,
         stable=seen.stable.name if seen.stable else "",
+        stable_digest=stable_digest,
         stable_image=_stable_image(seen, prior),
     )
 

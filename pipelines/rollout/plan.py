@@ -1,9 +1,8 @@
 """How a rollout goes about it: steps, patience, and the bounds that a candidate is held to."""
 
-from pathlib import Path
-from typing import Annotated, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -21,12 +20,17 @@ class _Section(BaseModel):
 
 
 class TagFlips(_Section):
-    """Largest share of the clips whose tag may differ from the stable revision's, by kind. The defaults
-    let a retrained model change its mind on what is hard, and stop one that lost a head."""
+    """Largest shares of the clips whose tag differs from the stable revision's. The defaults let a
+    retrained model change its mind on what is hard, and stop one that lost a head."""
 
     language: Share = 0.05
+    """Largest share of the clips whose language differs from the stable revision's."""
+
     emotion: Share = 0.25
+    """The same for emotion, of which a retrained model may change its mind."""
+
     event: Share = 0.1
+    """The same for the event."""
 
 
 class ReplayBounds(_Section):
@@ -99,9 +103,10 @@ class Plan(_Section):
     request_timeout_seconds: Seconds = 60
     """Longest time for one answer of a revision, a start from zero included."""
 
-    lease_seconds: Seconds = 60
+    lease_seconds: Seconds = 120
     """A rollout that has not written down that it lives for so long is dead, and may be taken over. To
-    be far longer than the clocks of two machines differ."""
+    be far longer than the clocks of two machines differ, and twice ``request_timeout_seconds``: a
+    rollout that awaits an answer writes nothing."""
 
     poll_seconds: Seconds = 2
     """Between two looks at the service."""
@@ -123,17 +128,15 @@ class Plan(_Section):
         return self.model_copy(update={"steps": (0, 100)})
 
 
-def read_plan(path: Path) -> Plan:
-    """A plan from YAML; what it does not name has its default.
+def make_plan(changes: Mapping[str, Any]) -> Plan:
+    """A plan of what it names, and defaults.
 
     Raises:
-        InvalidPlan: no such file, not a mapping, an unknown field, or one out of its range.
+        InvalidPlan: an unknown field, or one out of its range.
     """
     try:
-        return Plan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
-    except (OSError, yaml.YAMLError) as error:
-        raise InvalidPlan(f"{path}: {error}") from error
+        return Plan.model_validate(dict(changes))
     except ValidationError as error:
         problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "plan"
-        raise InvalidPlan(f"{path}: {where}: {problem['msg']}") from error
+        where = ".".join(map(str, ("plan", *problem["loc"])))
+        raise InvalidPlan(f"{where}: {problem['msg']}") from error

@@ -9,10 +9,9 @@ from pathlib import Path
 import jiwer
 
 from pipelines.data.manifest import Utterance, read_audio, read_manifest, sample
-from pipelines.rollout.answers import TAGS, Answer, Answers, BadAnswer
+from pipelines.rollout.answers import TAGS, Answer, Answers, Asked, BadAnswer
 from pipelines.rollout.judge import Judgement
 from pipelines.rollout.plan import ReplayBounds
-from pipelines.rollout.target import Revision
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,40 +69,43 @@ class Replay:
 def replay(
     answers: Answers,
     clips: Sequence[Clip],
-    candidate: Revision,
-    stable: Revision | None,
-    digest: str,
+    candidate: Asked,
+    stable: Asked | None,
     between: Callable[[], object],
 ) -> Replay:
     """Each clip to both revisions, one after the other, in turns first: both meet the same machine.
 
     Args:
-        digest: of the candidate's model; an answer by another one is an error.
-        between: called between clips.
+        stable: None where there is none.
+        between: called before each request.
     """
+
+    def ask(asked: Asked | None, clip: Clip) -> Answer | BadAnswer:
+        between()
+        return _ask(answers, asked, clip)
+
     result = Replay()
     for clip in clips[:1]:  # What the first request of a process costs says nothing of the others.
-        _ask(answers, candidate, clip)
-        _ask(answers, stable, clip)
+        ask(candidate, clip)
+        ask(stable, clip)
     for index, clip in enumerate(clips):
         if index % 2:
-            theirs, mine = _ask(answers, stable, clip), _ask(answers, candidate, clip)
+            theirs, mine = ask(stable, clip), ask(candidate, clip)
         else:
-            mine, theirs = _ask(answers, candidate, clip), _ask(answers, stable, clip)
-        if isinstance(mine, Answer) and mine.identity.digest != digest:
-            mine = BadAnswer(f"answered by model {mine.identity.digest[:12] or 'unknown'}")
+            mine, theirs = ask(candidate, clip), ask(stable, clip)
         _add(result, clip.utterance, mine, theirs)
-        between()
     return result
 
 
-def _ask(answers: Answers, revision: Revision | None, clip: Clip) -> Answer | BadAnswer:
-    if revision is None or revision.url is None:
+def _ask(answers: Answers, asked: Asked | None, clip: Clip) -> Answer | BadAnswer:
+    if asked is None or asked.revision.url is None:
         return BadAnswer("nothing to ask")
     try:
-        return answers.transcribe(revision.url, clip.audio)
+        answer = answers.transcribe(asked.revision.url, clip.audio)
     except BadAnswer as error:
         return error
+    stranger = asked.stranger(answer.identity)
+    return BadAnswer(stranger) if stranger else answer
 
 
 def _add(

@@ -18,6 +18,9 @@ class Report:
         target: gets the events.
         clock: seconds since 1970.
         path: JSON lines are appended here as they come, so that a killed rollout's are kept.
+
+    Raises:
+        OSError: nothing can be written there.
     """
 
     def __init__(self, target: Target, clock: Callable[[], float], path: Path | None) -> None:
@@ -25,6 +28,8 @@ class Report:
         self._clock = clock
         self._path = path
         self.lines: list[dict[str, Any]] = []
+        if path:
+            path.open("a").close()  # An error is to come before anything is changed.
 
     def tell(self, reason: str, message: str, *, warning: bool = False, **figures: Any) -> None:
         """

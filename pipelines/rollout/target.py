@@ -11,7 +11,8 @@ class ServedModel:
     Attributes:
         storage_uri: where its model directory is, such as ``pvc://model-cache/sensevoice-small/<digest>``.
         digest: sha256 of the model's files, which the predictor tells in the header ``x-model-digest``.
-        image: the predictor's image; None leaves the service's own.
+        image: the predictor's image; None: the specification is to name none, so that the service's
+            default runs.
     """
 
     storage_uri: str
@@ -29,6 +30,7 @@ class Revision:
         percent: its share of the traffic.
         url: reaches it alone; None where nothing does.
         failure: why it will not become ready; empty while it may.
+        waiting: what it waits for to become ready, where that is known.
     """
 
     name: str
@@ -36,6 +38,7 @@ class Revision:
     percent: int
     url: str | None
     failure: str = ""
+    waiting: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,7 @@ class Observed:
         fingerprint: digest of the part of the specification that people write (all but the canary's share):
             differs from what the rollout wrote where someone else changed the service.
         settled: the controller has acted on the latest specification; nothing else below can be trusted
-            before.
+            before. A candidate that is to have no user may still be starting.
         storage_uri: of the specification's model, the newest.
         image: of the specification's model; None where it names none.
         percent: the canary's share that the specification asks for; None: no canary, the newest has all.
@@ -142,7 +145,8 @@ class TrafficMeter(Protocol):
 
 
 class Registry(Protocol):
-    """Where versions are kept; told of every outcome."""
+    """Where versions are kept; told of every outcome. Calls are safe to repeat, and raise ``Unavailable``
+    where another try may help."""
 
     def promoted(self, version: str) -> None:
         """The version serves all users: alias ``champion``; the former champion becomes ``previous``."""

@@ -1,1 +1,1 @@
-"""Plain typed functions, one step a file; they know no kfp."""
+"""Plain functions, one step of a pipeline a file."""

@@ -17,15 +17,14 @@ from safetensors import SafetensorError
 
 from pipelines.fetching.cache import locked, publish, read_text, room, scratch, write_text
 from pipelines.fetching.errors import DiskFull, FetchFailed
-from pipelines.steps.fetch import Fetched
+from pipelines.fetching.source import PVC
+from pipelines.steps.fetch import MOUNT_ROOT, Fetched
+from pipelines.tracking.version import FAMILY
 from predictor.engine import prepare as engine
 from predictor.engine.checkpoint import Manifest, read_manifest, verify
 from predictor.engine.errors import InvalidModel
 
 logger = logging.getLogger(__name__)
-
-FAMILY = "sensevoice-small"
-"""Folder of prepared models in the cache, and their name in the registry."""
 
 
 class Prepared(BaseModel):
@@ -35,7 +34,7 @@ class Prepared(BaseModel):
         directory: ``<cache>/sensevoice-small/<digest>``.
         digest: sha256 of its files' names and digests.
         revision: of the source; empty where it has none.
-        storage_path: ``directory`` relative to the cache, for ``pvc://<claim>/<storage_path>``.
+        storage_uri: as an InferenceService names it, see :func:`storage_uri`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -43,7 +42,22 @@ class Prepared(BaseModel):
     directory: Path
     digest: str
     revision: str
-    storage_path: str
+    storage_uri: str
+
+
+def storage_uri(directory: Path, mount_root: Path = MOUNT_ROOT) -> str:
+    """Where a predictor loads a prepared directory from: ``pvc://<claim>/<path>`` where it is on a mounted
+    claim, the absolute path elsewhere."""
+    resolved = directory.resolve()
+    if resolved.is_relative_to(mount_root):
+        return f"{PVC}{resolved.relative_to(mount_root)}"
+    return str(resolved)
+
+
+def find(digest: str, cache: Path) -> Path | None:
+    """A prepared directory that the cache holds, verified."""
+    directory = cache / FAMILY / digest
+    return directory if _whole(directory) else None
 
 
 def prepare(fetched: Fetched, cache: Path) -> Prepared:
@@ -69,7 +83,7 @@ def prepare(fetched: Fetched, cache: Path) -> Prepared:
         directory=store / digest,
         digest=digest,
         revision=fetched.revision,
-        storage_path=f"{FAMILY}/{digest}",
+        storage_uri=storage_uri(store / digest),
     )
 
 

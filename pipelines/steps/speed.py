@@ -46,6 +46,7 @@ class Worker:
 
     Args:
         model: prepared model directory.
+        device: torch's name of it, such as ``cpu`` or ``cuda``.
         threads: CPU threads of the network.
         clip: audio file of the first transcript.
 
@@ -53,11 +54,12 @@ class Worker:
         cold_start_s: process start to first transcript, in seconds.
     """
 
-    def __init__(self, model: Path, threads: int, clip: Path) -> None:
+    def __init__(self, model: Path, device: str, threads: int, clip: Path) -> None:
         self.cold_start_s = 0.0
         self._model = model
         self._command = [sys.executable, "-m", "pipelines.steps.speed_worker"]
-        self._command += [f"--model={model}", f"--threads={threads}", f"--clip={clip}"]
+        self._command += [f"--model={model}", f"--device={device}"]
+        self._command += [f"--threads={threads}", f"--clip={clip}"]
 
     def __enter__(self) -> "Worker":
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
@@ -113,7 +115,13 @@ class Worker:
 
 
 def speed(
-    candidate: Path, champion: Path | None, manifest: Path, clips: int = 20, rounds: int = 3
+    candidate: Path,
+    champion: Path | None,
+    manifest: Path,
+    clips: int = 20,
+    rounds: int = 3,
+    *,
+    device: str = "cpu",
 ) -> SpeedComparison:
     """Time both models over clips spread over a data set. Figures are medians of the rounds, and ratios
     medians of the rounds' ratios.
@@ -123,6 +131,7 @@ def speed(
         manifest: of the data set.
         clips: how many; those that cannot be transcribed are left out.
         rounds: at least 1.
+        device: what both run on: torch's name of it, such as ``cpu`` or ``cuda``.
 
     Raises:
         InvalidManifest: see :func:`~pipelines.data.manifest.read_manifest`.
@@ -133,8 +142,8 @@ def speed(
         raise ValueError(f"clips {clips} and rounds {rounds} must be at least 1")
     models = [candidate] if champion is None else [candidate, champion]
     with tempfile.TemporaryDirectory(prefix="speed-") as folder:
-        files, audio_s = _usable(models, _fetch(manifest, clips, Path(folder)))
-        measured = [_round(models, files, number) for number in range(rounds)]
+        files, audio_s = _usable(models, device, _fetch(manifest, clips, Path(folder)))
+        measured = [_round(models, device, files, number) for number in range(rounds)]
     ours = [one[0] for one in measured]
     ratios = [_ratios(*one) for one in measured if champion is not None]
     return SpeedComparison(
@@ -160,14 +169,14 @@ def _fetch(manifest: Path, clips: int, folder: Path) -> list[Path]:
     return files
 
 
-def _usable(models: Sequence[Path], files: Sequence[Path]) -> tuple[list[Path], float]:
+def _usable(models: Sequence[Path], device: str, files: Sequence[Path]) -> tuple[list[Path], float]:
     """The clips that every model transcribes, and their seconds of audio.
 
     These first starts also read programs and weights from the disk, so that no later one has to.
     """
     usable = dict.fromkeys(files, 0.0)
     for model in models:
-        with Worker(model, available_cpus(), files[0]) as worker:
+        with Worker(model, device, available_cpus(), files[0]) as worker:
             times, _ = worker.run(list(usable))
         pairs = zip(list(usable), times, strict=True)
         usable = {file: pair[1] for file, pair in pairs if pair is not None}
@@ -176,13 +185,13 @@ def _usable(models: Sequence[Path], files: Sequence[Path]) -> tuple[list[Path], 
     return list(usable), sum(usable.values())
 
 
-def _round(models: Sequence[Path], files: Sequence[Path], number: int) -> list[Speed]:
+def _round(models: Sequence[Path], device: str, files: Sequence[Path], number: int) -> list[Speed]:
     """A fresh process for each model, over the same clips; who is first changes from round to round."""
     order = list(enumerate(models))[:: -1 if number % 2 else 1]
     found: dict[int, Speed] = {}
     with ExitStack() as stack:
         workers = {
-            index: stack.enter_context(Worker(model, available_cpus(), files[0]))
+            index: stack.enter_context(Worker(model, device, available_cpus(), files[0]))
             for index, model in order
         }
         for worker in workers.values():

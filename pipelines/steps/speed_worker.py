@@ -41,6 +41,7 @@ def timed(engine: Engine, audio: bytes) -> tuple[float, float] | None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
+    parser.add_argument("--device", required=True)
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--clip", type=Path, required=True, help="the first clip")
     parser.add_argument("--started", type=float, required=True, help="monotonic clock, seconds")
@@ -52,7 +53,7 @@ def main() -> None:
     def say(answer: Mapping[str, Any]) -> None:
         answers.write(json.dumps(answer) + "\n")
 
-    engine = Engine(arguments.model, threads=arguments.threads)
+    engine = Engine(arguments.model, arguments.device, threads=arguments.threads)
     timed(engine, arguments.clip.read_bytes())
     say({"cold_start_s": time.monotonic() - arguments.started})
     for line in sys.stdin:

@@ -122,10 +122,13 @@ def bare_evaluation() -> Evaluation:
 def gated() -> Gated:
     """Refused, with one verdict of each kind."""
     return Gated(
-        passed=False,
         verdicts=[
-            Verdict(rule="cer zh", outcome="pass", reason="CER 2.10 % ≤ 8 %"),
-            Verdict(rule="speed", outcome="inconclusive", reason="× 1.10, bound 1.10"),
-            Verdict(rule="wer en", outcome="fail", reason="WER +2.10 pp, at most +0.50 pp"),
+            Verdict(rule="cer zh", outcome="pass", reason="CER 2.10 % ≤ 8 %", refuses=False),
+            Verdict(
+                rule="speed", outcome="inconclusive", reason="× 1.10, bound 1.10", refuses=False
+            ),
+            Verdict(
+                rule="wer en", outcome="fail", reason="WER +2.10 pp, at most +0.50 pp", refuses=True
+            ),
         ],
     )

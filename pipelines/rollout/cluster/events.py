@@ -9,7 +9,7 @@ COMPONENT = "sensevoice-rollout"
 """The reporting controller, and the field manager of the rollout's patches."""
 
 MAX_NOTE = 1024
-"""Characters, the API's limit."""
+"""Bytes, the API's limit."""
 
 
 def event(metadata: dict[str, Any], reason: str, message: str, *, warning: bool) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def event(metadata: dict[str, Any], reason: str, message: str, *, warning: bool)
         "type": "Warning" if warning else "Normal",
         "reason": reason,
         "action": "Rollout",
-        "note": message[:MAX_NOTE],
+        "note": message.encode()[:MAX_NOTE].decode(errors="ignore"),
         "reportingController": COMPONENT,
         "reportingInstance": COMPONENT,
         "regarding": {

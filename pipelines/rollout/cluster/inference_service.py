@@ -33,6 +33,10 @@ STANDARD_MODES = ("Standard", "RawDeployment")
 FAILURES = ("PredictorConfigurationReady", "PredictorReady")
 """Conditions that tell why a revision will not become ready, the most telling first."""
 
+UNSCHEDULED = ("nodes are available", "no nodes available to schedule pods")
+"""What Kubernetes' scheduler says of a pod without a node. Knative counts its revision as failed at once,
+and as ready after all once the cluster's autoscaler has brought a node, as it does for a GPU."""
+
 
 def read(document: Document) -> Observed:
     """What a rollout sees in an InferenceService.
@@ -46,7 +50,7 @@ def read(document: Document) -> Observed:
     _check(document)
     metadata, predictor = document["metadata"], document["spec"]["predictor"]
     percent = predictor.get("canaryTrafficPercent")
-    stable, candidate = _revisions(document, percent)
+    stable, candidate = _revisions(document)
     return Observed(
         version=metadata["resourceVersion"],
         fingerprint=_fingerprint(document["spec"]),
@@ -75,12 +79,12 @@ def change(
     """
     predictor: Document = {"canaryTrafficPercent": percent}
     annotations = {STATE: STATE_MASK}
-    if model and (model.storage_uri, model.image or seen.image) != (seen.storage_uri, seen.image):
-        predictor["model"] = {"storageUri": model.storage_uri}
-        if model.image:
-            predictor["model"]["image"] = model.image
+    if model:
+        predictor["model"] = {"storageUri": model.storage_uri, "image": model.image}
     newest = seen.candidate or seen.stable
-    if newest and ("model" in predictor or template.get(STATE) != STATE_MASK):
+    # A model that was there before gets a new revision too: at a share below 100 % of the revision that
+    # serves, KServe moves the users back to the one before it.
+    if newest and (model or template.get(STATE) != STATE_MASK):
         annotations[REPLACES] = newest.name
     predictor["annotations"] = annotations
     return {
@@ -145,28 +149,19 @@ def _tagged(document: Document, tag: str) -> Document:
     return next((target for target in traffic if target.get("tag") == tag), {})
 
 
-def _revisions(document: Document, percent: int | None) -> tuple[Revision | None, Revision | None]:
+def _revisions(document: Document) -> tuple[Revision | None, Revision | None]:
     """→ stable, candidate."""
     status = _predictor_status(document)
     created = status.get("latestCreatedRevision")
     latest, former = _tagged(document, "latest"), _tagged(document, "prev")
     stable = _revision(document, former or latest)
-    if created is None or (stable and stable.name == created and not _whole_share(status, percent)):
+    if created is None or (stable and stable.name == created):
         return stable, None
     if latest.get("revisionName") == created:
-        candidate = _revision(document, latest)
-        if _whole_share(status, percent):
-            # KServe drops the tag ``prev`` at 100 %, and remembers whom a lower share would go back to.
-            stable = Revision(status["previousRolledoutRevision"], ready=True, percent=0, url=None)
-        return stable, candidate
-    failure = _failure(document, created)
-    return stable, Revision(created, ready=False, percent=0, url=None, failure=failure)
-
-
-def _whole_share(status: Document, percent: int | None) -> bool:
-    """The canary has all the traffic, and is not promoted yet."""
-    former = status.get("previousRolledoutRevision")
-    return percent == 100 and former not in (None, status.get("latestCreatedRevision"))
+        return stable, _revision(document, latest)
+    reason = _failure(document, created)
+    cause = "waiting" if any(text in reason for text in UNSCHEDULED) else "failure"
+    return stable, Revision(created, ready=False, percent=0, url=None, **{cause: reason})
 
 
 def _revision(document: Document, target: Document) -> Revision | None:
@@ -180,7 +175,7 @@ def _revision(document: Document, target: Document) -> Revision | None:
 
 
 def _failure(document: Document, created: str) -> str:
-    """Why the newest revision will not become ready; empty while it may."""
+    """Why the newest revision is not ready, as the controllers tell it; empty while it starts."""
     model = document["status"].get("modelStatus", {})
     info = model.get("lastFailureInfo", {})
     blocked = model.get("transitionStatus") == "BlockedByFailedLoad"
@@ -201,8 +196,10 @@ def _settled(document: Document, percent: int | None, candidate: Revision | None
         return False
     if created is None or created == (predictor.get("annotations") or {}).get(REPLACES):
         return False
-    if candidate and not candidate.ready and not candidate.failure:
+    if candidate and not candidate.ready and not candidate.failure and percent != 0:
         return False
+    if candidate and candidate.failure and not status.get("latestReadyRevision"):
+        return True  # The first revision ever has failed: there is nothing to route to.
     if _condition(document, "PredictorRouteReady").get("status") != "True":
         return False
     share = 100 if percent is None else percent

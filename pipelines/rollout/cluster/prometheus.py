@@ -19,10 +19,11 @@ FAULTS = ("internal", "invalid_model", "not_ready")
 no more than that the client left is not its fault."""
 
 GROWTH = (
-    "((last_over_time({series}[{window}]) unless {series} offset {window})"
+    "((max_over_time({series}[{window}]) unless {series} offset {window})"
     " or increase({series}[{window}]))"
 )
-"""Growth of counters. ``increase`` alone misses what a series was born with, such as the first error."""
+"""Growth of counters. ``increase`` alone misses what a series was born with, such as the first error. The
+largest value and not the last one, which a container that started again has begun anew."""
 
 QUERY = """
 label_replace(sum({requests}), "figure", "requests", "", "")
@@ -76,7 +77,7 @@ class PrometheusMeter:
 
         Raises:
             Unavailable: no answer in time, or a status 408, 429 or 5xx.
-            ClusterError: the query is refused, or something else than Prometheus answers.
+            ClusterError: the query is refused, something else than Prometheus answers, or the URL is none.
         """
         found = self._ask(query(self._namespace, revision, seconds))
         requests = round(found.get("requests", 0.0))
@@ -91,6 +92,11 @@ class PrometheusMeter:
         """Finite figures by name."""
         try:
             answer = self._client.post("/api/v1/query", data={"query": text})
+        except httpx.UnsupportedProtocol as error:
+            url = self._client.base_url
+            raise ClusterError(
+                f"Prometheus {url}: a URL begins with http:// or https://"
+            ) from error
         except httpx.TransportError as error:
             url = self._client.base_url
             raise Unavailable(f"Prometheus {url}: {type(error).__name__}: {error}") from error

@@ -17,9 +17,16 @@ KIND = {"group": "serving.kserve.io", "version": "v1beta1", "plural": "inference
 TIMEOUT_S = (5.0, 30.0)
 """Seconds to connect, and between bytes of an answer; an admission webhook may take ten."""
 
-RETRY = Retry(total=4, read=0, allowed_methods=None, backoff_factor=0.2, raise_on_status=False)
-"""Of connections refused, and of 429 and 503 with a Retry-After, which are waited out; never of a request
-whose answer was lost, which may have been carried out."""
+RETRY = Retry(
+    total=4,
+    read=0,
+    allowed_methods=None,
+    backoff_factor=0.2,
+    raise_on_status=False,
+    retry_after_max=10,
+)
+"""Of connections refused, and of 429 and 503 with a Retry-After, which is waited for up to 10 s; never of
+a request whose answer was lost, which may have been carried out."""
 
 
 def connect(

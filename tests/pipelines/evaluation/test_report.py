@@ -120,7 +120,7 @@ def test_hostile_text_stays_text(evaluation: Evaluation) -> None:
             "comparison": evaluation.comparison.model_copy(update={"flips": [flip]}),
         }
     )
-    gated = Gated(passed=False, verdicts=[Verdict(rule=HOSTILE, outcome="fail", reason=HOSTILE)])
+    gated = Gated(verdicts=[Verdict(rule=HOSTILE, outcome="fail", reason=HOSTILE, refuses=True)])
     report = Report(changed, gated, HOSTILE, {HOSTILE: HOSTILE, "run": "javascript:alert(1)"})
     page = Page(report.html)
     assert not page.every("script")
@@ -193,7 +193,7 @@ def test_any_part_may_be_there_alone(
 
 
 def test_a_passed_gate_says_so(bare_evaluation: Evaluation) -> None:
-    report = Report(bare_evaluation, Gated(passed=True, verdicts=[]))
+    report = Report(bare_evaluation, Gated(verdicts=[]))
     assert "✓ Passed the gate" in Page(report.html).text
     assert "**✓ Passed the gate**" in report.markdown
 

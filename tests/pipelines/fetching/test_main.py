@@ -37,7 +37,7 @@ def test_two_processes_at_once_make_one_download_and_one_directory(hub, scheme, 
     assert answers[0] == answers[1]
     assert answers[0]["source"] == source
     assert answers[0]["revision"] == hub.commit
-    assert Path(answers[0]["directory"]) == tmp_path / answers[0]["storage_path"]
+    assert answers[0]["storage_uri"] == answers[0]["directory"]
     assert hub.asked_for("model.pt") == [0]
     models = [p.name for p in (tmp_path / "sensevoice-small").iterdir() if p.name[0] != "."]
     assert models == [answers[0]["digest"]]

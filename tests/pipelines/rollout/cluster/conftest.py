@@ -1,6 +1,7 @@
 """A Kubernetes API over a real socket, with the KServe and Knative controllers' answers behind it."""
 
 import copy
+import functools
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ import yaml
 from kubernetes import client
 
 from pipelines.rollout.cluster.target import ClusterTarget, connect
+from pipelines.rollout.target import Observed
 
 Document = dict[str, Any]
 NAMESPACE, NAME = "voice", "sensevoice"
@@ -31,9 +33,9 @@ def closed(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     result = {key: closed(value) for key, value in schema.items()}
-    if isinstance(schema.get("properties"), dict) and schema.get("type") == "object":
-        if not schema.get("x-kubernetes-preserve-unknown-fields"):
-            result.setdefault("additionalProperties", False)
+    fields = isinstance(schema.get("properties"), dict) and schema.get("type") == "object"
+    if fields and not schema.get("x-kubernetes-preserve-unknown-fields"):
+        result.setdefault("additionalProperties", False)
     if schema.get("x-kubernetes-int-or-string"):
         result.pop("type", None)
     return result
@@ -52,6 +54,14 @@ def merged(target: Any, patch: Any) -> Any:
     return result
 
 
+def without_empty(value: Any) -> Any:
+    """As Go's ``omitempty`` leaves it."""
+    if not isinstance(value, dict):
+        return value
+    kept = {key: without_empty(item) for key, item in value.items()}
+    return {key: item for key, item in kept.items() if item not in (None, "", {}, [])}
+
+
 @dataclass
 class Fault:
     """One answer instead of the real one.
@@ -60,6 +70,7 @@ class Fault:
         method: of the request it befalls, the next such.
         status: None closes the connection without an answer.
         applied: the request is carried out all the same.
+        skip: how many such requests pass first.
     """
 
     method: str
@@ -67,6 +78,7 @@ class Fault:
     message: str = "injected"
     headers: dict[str, str] = field(default_factory=dict)
     applied: bool = False
+    skip: int = 0
 
 
 class Controllers:
@@ -81,10 +93,8 @@ class Controllers:
         self.broken = broken
         self.url = url
         self.template = ""
-        self.generation = 0
-        self.count = 0
+        self.models: dict[str, str] = {}
         self.starting = False
-        self.failed = False
 
     def step(self, document: Document) -> bool:
         """Change the document's status; False when there is nothing left to do."""
@@ -95,16 +105,16 @@ class Controllers:
         if status != before:
             return True
         if (template := self._template(document)) != self.template:
-            self.template, self.starting, self.failed = template, True, False
-            self.count += 1
-            predictor["latestCreatedRevision"] = f"{NAME}-predictor-{self.count:05d}"
+            self.template, self.starting = template, True
+            created = f"{NAME}-predictor-{len(self.models) + 1:05d}"
+            self.models[created] = document["spec"]["predictor"]["model"].get("storageUri", "")
+            predictor["latestCreatedRevision"] = created
             self._conditions(status, "Unknown", "Deploying", "")
             return True
         if self.starting:
             self.starting = False
-            if document["spec"]["predictor"]["model"]["storageUri"] in self.broken:
+            if self.models[predictor["latestCreatedRevision"]] in self.broken:
                 text = f'Revision "{predictor["latestCreatedRevision"]}" failed with message: no nodes.'
-                self.failed = True
                 self._conditions(status, "False", "RevisionFailed", text)
             else:
                 predictor["latestReadyRevision"] = predictor["latestCreatedRevision"]
@@ -118,36 +128,37 @@ class Controllers:
         spec.pop("canaryTrafficPercent", None)
         own = spec.pop("annotations", {})
         annotations = {**document["metadata"].get("annotations", {}), **own}
-        text = json.dumps([annotations, spec], sort_keys=True)
+        text = json.dumps([annotations, without_empty(spec)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _conditions(self, status: Document, value: str, reason: str, message: str) -> None:
         told = {"status": value, "reason": reason, "message": message}
         kinds = ("PredictorConfigurationReady", "PredictorReady", "Ready")
         status["conditions"] = [{"type": kind, **told} for kind in kinds]
-        status["conditions"].append({"type": "PredictorRouteReady", "status": "True"})
+        routed = status["components"]["predictor"].get("latestReadyRevision")
+        told = {"status": "True"} if routed else {"status": "False", "reason": "RevisionMissing"}
+        status["conditions"].append({"type": "PredictorRouteReady", **told})
 
     def _route(self, document: Document, predictor: Document) -> None:
-        ready = predictor.get("latestReadyRevision")
+        """The shares that KServe asks of Knative, and what it then holds for rolled out."""
+        ready, created = (predictor.get(f"latest{kind}Revision") for kind in ("Ready", "Created"))
         if ready is None:
             return
         percent = document["spec"]["predictor"].get("canaryTrafficPercent")
         rolled, former = (
             predictor.get(key) for key in ("latestRolledoutRevision", "previousRolledoutRevision")
         )
-        pinned = former if rolled == ready and former and not self.failed else rolled
-        if percent is None or percent == 100 or pinned is None:
-            traffic = [self._entry(True, 100, ready, "latest")]
-            if rolled != ready:
-                predictor["latestRolledoutRevision"] = ready
-                if rolled:
-                    predictor["previousRolledoutRevision"] = rolled
-        else:
-            traffic = [
-                self._entry(True, percent, ready, "latest"),
-                self._entry(False, 100 - percent, pinned, "prev"),
-            ]
-        predictor["traffic"] = traffic
+        share = 100 if percent is None or rolled is None else percent
+        predictor["traffic"] = [self._entry(True, share, ready, "latest")]
+        if share < 100:
+            predictor["traffic"].append(self._entry(False, 100 - share, rolled, "prev"))
+        if rolled != ready and share == 100:
+            predictor["latestRolledoutRevision"] = ready
+            if rolled:
+                predictor["previousRolledoutRevision"] = rolled
+        if rolled == ready == created and share < 100 and former:
+            # Split over one revision: a release with all the traffic is taken back.
+            predictor["latestRolledoutRevision"] = former
 
     def _entry(self, latest: bool, percent: int, revision: str, tag: str) -> Document:
         return {
@@ -187,13 +198,18 @@ class KubernetesDouble:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
 
             def log_message(self, *args: Any) -> None: ...
 
             def do_GET(self) -> None:
                 outer.answer(self)
 
-            do_PATCH = do_POST = do_GET
+            def do_PATCH(self) -> None:
+                outer.answer(self)
+
+            def do_POST(self) -> None:
+                outer.answer(self)
 
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self.server.daemon_threads = True
@@ -243,9 +259,7 @@ class KubernetesDouble:
         with self.lock:
             self.requests.append(f"{method} {path}")
             self.queries.append(query)
-            fault = next((f for f in self.faults if f.method == method), None)
-            if fault:
-                self.faults.remove(fault)
+            fault = self._fault(method)
             if fault is None or fault.applied:
                 status, answer = self._carry_out(method, path, handler.headers, body)
             if fault:
@@ -260,6 +274,15 @@ class KubernetesDouble:
             handler.send_header(key, value)
         handler.end_headers()
         handler.wfile.write(payload)
+
+    def _fault(self, method: str) -> Fault | None:
+        fault = next((f for f in self.faults if f.method == method), None)
+        if fault and fault.skip:
+            fault.skip -= 1
+            return None
+        if fault:
+            self.faults.remove(fault)
+        return fault
 
     def _carry_out(self, method: str, path: str, headers: Any, body: Any) -> tuple[int, Document]:
         if (method, path) == ("GET", PATH):
@@ -312,6 +335,7 @@ def _status(code: int | None, message: str) -> Document:
     return {"kind": "Status", "apiVersion": "v1", "code": code, "message": message}
 
 
+@functools.cache
 def _validator() -> Any:
     folder = os.environ.get("CRD_SCHEMAS")
     if not folder:
@@ -336,6 +360,20 @@ def kubernetes() -> Iterator[KubernetesDouble]:
 def cluster(kubernetes: KubernetesDouble) -> ClusterTarget:
     """The real client, pointed at that API."""
     return connect(NAMESPACE, NAME, client.Configuration(host=kubernetes.url))
+
+
+@pytest.fixture
+def settle(cluster: ClusterTarget) -> Callable[[], Observed]:
+    """Looks at the service until its controllers have nothing left to do."""
+
+    def look() -> Observed:
+        for _ in range(100):
+            seen = cluster.observe()
+            if seen.settled and cluster.observe() == seen:
+                return seen
+        raise AssertionError("the controllers never settle")
+
+    return look
 
 
 @pytest.fixture
