@@ -157,12 +157,12 @@ class Checkpoint:
         if self.manifest.compiled_for == int8.target():
             verify(self.directory, self.manifest, (COMPILED_ENCODER, COMPILED_HEAD))
             encoder = int8.load_compiled(self.directory / COMPILED_ENCODER, threads, passes)
-            head = int8.load_compiled(self.directory / COMPILED_HEAD, threads, passes)
+            head = int8.load_compiled(self.directory / COMPILED_HEAD, threads, passes, exact=True)
         else:
             graphs = int8.graph_builder()(self.network_config, self._int8_weights())
             try:
                 encoder = int8.compile_graph(graphs.encoder(), threads, passes)
-                head = int8.compile_graph(graphs.head(), threads, passes)
+                head = int8.compile_graph(graphs.head(), threads, passes, exact=True)
             except (KeyError, RuntimeError) as error:
                 raise InvalidModel(f"{INT8_WEIGHTS} does not fit {CONFIG}: {error}") from error
         return int8.Int8Network(self._frontend, encoder, head)

@@ -9,6 +9,9 @@ CGROUP_CPU_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 VNNI = {"avx512_vnni", "avx_vnni", "amx_int8"}
 """Instructions that sum int8 products into int32; without them pairs saturate in int16."""
 
+BFLOAT16 = {"avx512_bf16", "amx_bf16"}
+"""Instructions that multiply bfloat16 and sum in float32."""
+
 INT8 = {"avx2", *VNNI}
 """Instructions with which int8 networks are faster than float32."""
 
@@ -37,6 +40,10 @@ def vector_instructions(info: Path = CPU_INFO) -> tuple[str, ...]:
 
 def has_vnni(info: Path = CPU_INFO) -> bool:
     return not VNNI.isdisjoint(vector_instructions(info))
+
+
+def has_bfloat16(info: Path = CPU_INFO) -> bool:
+    return not BFLOAT16.isdisjoint(vector_instructions(info))
 
 
 def multiplies_int8(info: Path = CPU_INFO) -> bool:

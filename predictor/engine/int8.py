@@ -13,7 +13,7 @@ import numpy as np
 import openvino as ov
 from numpy.typing import NDArray
 
-from predictor.engine.cpu import has_vnni, vector_instructions
+from predictor.engine.cpu import has_bfloat16, has_vnni, vector_instructions
 from predictor.engine.frontend import Frontend
 from predictor.engine.int8_conv_graph import ConvolutionGraphBuilder
 from predictor.engine.int8_graph import GRAPH_VERSION, GraphBuilder
@@ -138,25 +138,36 @@ class Compiled:
         path.write_bytes(self._graph.export_model().getvalue())
 
 
-def compile_graph(graph: ov.Model, threads: int, passes: int = 1) -> Compiled:
-    return Compiled(ov.Core().compile_model(graph, "CPU", _properties(threads, passes)))
+def compile_graph(
+    graph: ov.Model, threads: int, passes: int = 1, *, exact: bool = False
+) -> Compiled:
+    """
+    Args:
+        threads: of one pass.
+        passes: that run at once.
+        exact: float32 wherever it is not int8. For the head: logits that differ by less than bfloat16 tells
+            apart are not the same.
+    """
+    return Compiled(ov.Core().compile_model(graph, "CPU", _properties(threads, passes, exact)))
 
 
-def load_compiled(path: Path, threads: int, passes: int = 1) -> Compiled:
+def load_compiled(path: Path, threads: int, passes: int = 1, *, exact: bool = False) -> Compiled:
     """Load what :meth:`Compiled.save` saved: a third of the time that compiling takes."""
     with path.open("rb") as file:
         # A private mapping: OpenVINO wants memory it may write to, and keeps it as long as it needs it.
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     blob = ov.Tensor(np.frombuffer(mapped, np.uint8), shared_memory=True)
-    return Compiled(ov.Core().import_model(blob, "CPU", _properties(threads, passes)), blob)
+    properties = _properties(threads, passes, exact)
+    return Compiled(ov.Core().import_model(blob, "CPU", properties), blob)
 
 
-def _properties(threads: int, passes: int) -> dict[str, Any]:
+def _properties(threads: int, passes: int, exact: bool) -> dict[str, Any]:
+    # Attention, which is not int8, takes a share of the time that grows with a clip's length.
+    rest = "bf16" if has_bfloat16() and not exact else "f32"
     return {
         "INFERENCE_NUM_THREADS": threads * passes,
         "NUM_STREAMS": passes,
-        # Float32 outside the int8 layers, also where the CPU would rather have bfloat16.
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": rest,
         # Pinned threads of two containers would share cores while others idle.
         "ENABLE_CPU_PINNING": False,
     }

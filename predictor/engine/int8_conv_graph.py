@@ -29,6 +29,8 @@ class ConvolutionGraphBuilder(GraphBuilder):
 
     _channel_axis = 1
 
+    _shift = 0.0
+
     def _enter(self, x: Node) -> Node:
         return op.transpose(op.unsqueeze(x, integers(1)), integers([0, 3, 1, 2]))
 

@@ -1,14 +1,16 @@
 """SenseVoice's network as OpenVINO graphs of int8 products.
 
-Each linear layer multiplies int8 by int8 and sums in int32. A row of activations is divided by its own
-largest magnitude and rounded to 256 levels; the row's scale is multiplied back behind the product. OpenVINO
-takes such a layer for statically quantised, and so runs its fastest kernels, though every scale is dynamic:
-the range it is told, [-1, 1), holds for any row. Attention, norms and the FSMN stay float32.
+Each linear layer multiplies 8-bit integers and sums in int32. A row of activations is divided by its own
+largest magnitude, shifted by 1 and rounded to 256 levels, for CPUs multiply unsigned by signed bytes; what
+the shift adds to a product is the same for every row, and is taken away behind it before the row's scale is
+multiplied back. OpenVINO takes such a layer for statically quantised and so runs its fastest kernels,
+though every scale is dynamic: the range it is told, [0, 2), holds for any row. Attention, norms and the
+FSMN stay floating point.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import openvino as ov
@@ -19,7 +21,7 @@ from openvino import opset15 as op
 from predictor.engine.network import N_QUERIES, NetworkConfig
 from predictor.engine.quantize import SCALE_SUFFIX
 
-GRAPH_VERSION = 2
+GRAPH_VERSION = 3
 """Raised with every change to what :class:`GraphBuilder` builds: graphs that an older release compiled then
 are built anew."""
 
@@ -30,6 +32,19 @@ SMALLEST_SCALE = 1e-12
 """A row of zeros must not be divided by zero."""
 
 Weights = Mapping[str, NDArray[Any]]
+
+
+class Rows(NamedTuple):
+    """Quantised activations.
+
+    Attributes:
+        values: rows divided by their largest magnitudes, plus ``shift``, rounded to 256 levels.
+        largest: the magnitudes, at least ``SMALLEST_SCALE``.
+    """
+
+    values: Node
+    largest: Node
+    shift: float
 
 
 class GraphBuilder:
@@ -76,7 +91,7 @@ class GraphBuilder:
     def head(self) -> ov.Model:
         frames = op.parameter(ov.PartialShape([-1, self._config.output_size]), np.float32)
         rows = self._rows(self._enter(op.unsqueeze(frames, integers(0))))
-        logits = self._leave(self._linear(*rows, "ctc.ctc_lo"))
+        logits = self._leave(self._linear(rows, "ctc.ctc_lo"))
         return ov.Model([op.result(op.squeeze(logits, integers(0)))], [frames], "head")
 
     def _sinusoids(self, positions: Node) -> Node:
@@ -95,47 +110,56 @@ class GraphBuilder:
         if self._weights[f"{name}norm1.weight"].shape[0] == self._config.output_size:
             attended = op.add(x, attended)
         rows = self._rows(self._norm(attended, f"{name}norm2"))
-        hidden = op.relu(self._linear(*rows, f"{name}feed_forward.w_1"))
+        hidden = op.relu(self._linear(rows, f"{name}feed_forward.w_1"))
         rows = self._rows(hidden, positive=True)
-        return op.add(attended, self._linear(*rows, f"{name}feed_forward.w_2"))
+        return op.add(attended, self._linear(rows, f"{name}feed_forward.w_2"))
 
     def _attention(self, x: Node, name: str, keep: Node, hide: Node) -> Node:
         size, heads = self._config.output_size, self._config.attention_heads
         rows = self._rows(x)
         # Scaling the queries' weights scales the scores.
-        query = self._linear(*rows, f"{name}linear_q_k_v", slice(0, size), (size // heads) ** -0.5)
-        key = self._linear(*rows, f"{name}linear_q_k_v", slice(size, 2 * size))
-        value = self._linear(*rows, f"{name}linear_q_k_v", slice(2 * size, 3 * size))
+        query = self._linear(rows, f"{name}linear_q_k_v", slice(0, size), (size // heads) ** -0.5)
+        key = self._linear(rows, f"{name}linear_q_k_v", slice(size, 2 * size))
+        value = self._linear(rows, f"{name}linear_q_k_v", slice(2 * size, 3 * size))
         attended = self._attend(query, key, value, hide)
-        out = self._linear(*self._rows(attended), f"{name}linear_out")
+        out = self._linear(self._rows(attended), f"{name}linear_out")
         # FSMN: a depthwise convolution over time, and the value itself.
         kernel = self._weights[f"{name}fsmn_block.weight"].copy()
         kernel[:, 0, (kernel.shape[2] - 1) // 2] += 1
         return op.add(out, self._convolve(op.multiply(value, keep), kernel))
 
-    def _linear(
-        self, rows: Node, largest: Node, name: str, out: slice = slice(None), factor: float = 1.0
-    ) -> Node:
-        """Quantised rows times a layer's weights (of the output channels ``out``), times ``factor``."""
+    def _linear(self, rows: Rows, name: str, out: slice = slice(None), factor: float = 1.0) -> Node:
+        """A layer's weights (of the output channels ``out``) times the rows, times ``factor``."""
+        weight = self._weights[f"{name}.weight"][out]
         scale = self._weights[f"{name}.weight{SCALE_SUFFIX}"][out] * factor
-        product = self._product(rows, self._weights[f"{name}.weight"][out], scale)
+        product = self._product(rows.values, weight, scale)
+        if rows.shift:
+            added = weight.sum(axis=1, dtype=np.int64) * scale.astype(np.float64) * rows.shift
+            product = op.subtract(product, self._channels(added))
         bias = self._weights[f"{name}.bias"][out] * factor
-        return op.add(op.multiply(product, largest), self._channels(bias))
+        return op.add(op.multiply(product, rows.largest), self._channels(bias))
 
-    def _rows(self, x: Node, positive: bool = False) -> tuple[Node, Node]:
-        """Rows divided by their largest magnitude and rounded to 256 levels, and that magnitude."""
+    def _rows(self, x: Node, positive: bool = False) -> Rows:
+        """
+        Args:
+            positive: nothing in ``x`` is below 0.
+        """
         channels = integers([self._channel_axis])
         largest = op.reduce_max(x, channels, True)
         if not positive:
             largest = op.maximum(largest, op.negative(op.reduce_min(x, channels, True)))
         largest = op.maximum(largest, constant(SMALLEST_SCALE))
         low, high = (0.0, 1.0) if positive else (-1.0, 127 / 128)
-        bounds = [constant(bound) for bound in (low, high, low, high)]
-        return op.fake_quantize(op.divide(x, largest), *bounds, 256), largest
+        shift = 0.0 if positive else self._shift
+        bounds = [constant(bound) for bound in (low, high, low + shift, high + shift)]
+        return Rows(op.fake_quantize(op.divide(x, largest), *bounds, 256), largest, shift)
 
     # What follows depends on how frames lie in memory: here as [batch, frames, channels].
 
     _channel_axis = -1
+
+    _shift = 1.0
+    """Of rows, which makes them unsigned; 0 leaves them signed."""
 
     def _enter(self, x: Node) -> Node:
         """[batch, frames, channels] → as frames lie here."""

@@ -131,7 +131,7 @@ def write_int8(directory: Path, config: NetworkConfig, *, compiled: bool) -> str
         return ""
     graphs = int8.graph_builder()(config, weights)
     int8.compile_graph(graphs.encoder(), threads=1).save(directory / COMPILED_ENCODER)
-    int8.compile_graph(graphs.head(), threads=1).save(directory / COMPILED_HEAD)
+    int8.compile_graph(graphs.head(), threads=1, exact=True).save(directory / COMPILED_HEAD)
     return int8.target()
 
 

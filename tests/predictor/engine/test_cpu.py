@@ -3,7 +3,13 @@
 import pytest
 
 from predictor.engine import cpu
-from predictor.engine.cpu import available_cpus, has_vnni, multiplies_int8, vector_instructions
+from predictor.engine.cpu import (
+    available_cpus,
+    has_bfloat16,
+    has_vnni,
+    multiplies_int8,
+    vector_instructions,
+)
 
 
 @pytest.mark.parametrize(
@@ -53,6 +59,14 @@ def test_vector_instructions_are_named_once_and_in_order(tmp_path):
 def test_int8_is_for_cpus_that_gain_by_it(tmp_path, flags, int8, vnni):
     assert multiplies_int8(cpu_info(tmp_path, flags)) is int8
     assert has_vnni(cpu_info(tmp_path, flags)) is vnni
+
+
+@pytest.mark.parametrize(
+    ("flags", "bfloat16"),
+    [("avx512f avx512_bf16", True), ("amx_tile amx_bf16", True), ("avx512f avx512_vnni", False)],
+)
+def test_bfloat16_is_for_cpus_that_multiply_it(tmp_path, flags, bfloat16):
+    assert has_bfloat16(cpu_info(tmp_path, flags)) is bfloat16
 
 
 def test_a_kernel_that_tells_nothing_has_no_instructions(tmp_path):
