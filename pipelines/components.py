@@ -147,7 +147,12 @@ def parity(model: str, digest: str, clips: int, result: Output[Artifact]) -> Non
 
 @step
 def evaluate_speed(
-    candidate: str, champion: str, gpus: int, manifest: Input[Dataset], result: Output[Artifact]
+    candidate: str,
+    champion: str,
+    rounds: int,
+    gpus: int,
+    manifest: Input[Dataset],
+    result: Output[Artifact],
 ) -> None:
     """Both models on this machine, in turn."""
     from pathlib import Path
@@ -156,7 +161,7 @@ def evaluate_speed(
 
     beside = Path(champion) if champion else None
     device = "cuda" if gpus else "cpu"
-    found = speed(Path(candidate), beside, Path(manifest.path), device=device)
+    found = speed(Path(candidate), beside, Path(manifest.path), rounds=rounds, device=device)
     Path(result.path).write_text(found.model_dump_json())
 
 

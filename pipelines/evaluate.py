@@ -34,6 +34,7 @@ def measure(
     rules: dict,
     about: dict,
     parity_clips: int,
+    speed_rounds: int,
     gpus: int,
 ) -> Measured:
     """Add the tasks that judge a model to the pipeline being defined.
@@ -69,7 +70,11 @@ def measure(
     parity = with_cache(step.parity(model=path, digest=digest, clips=parity_clips))
     speed = with_cache(
         step.evaluate_speed(
-            candidate=path, champion=champion.outputs["path"], gpus=gpus, manifest=manifest
+            candidate=path,
+            champion=champion.outputs["path"],
+            rounds=speed_rounds,
+            gpus=gpus,
+            manifest=manifest,
         )
     )
     with_gpus(speed, gpus).set_caching_options(False)
@@ -99,6 +104,7 @@ def evaluate(
     limit: int = 0,
     rules: dict = {},  # noqa: B006  # kfp reads the default, nobody writes it
     parity_clips: int = 12,
+    speed_rounds: int = 3,
     gpus: int = 0,
     cache: str = CACHE,
     tracking_uri: str = MLFLOW,
@@ -115,6 +121,7 @@ def evaluate(
         rules: Changes to the gate's rules, by name, such as {"words-zh": {"metric": "accuracy/zh/cer",
             "max": 0.05}}; {} as a rule takes it away. The gate is reported and stops nothing here.
         parity_clips: How many clips are compared with FunASR.
+        speed_rounds: How often both models are timed, in turn; the medians count.
         gpus: GPUs that recognition and speed run on; 0 for the CPU.
         cache: Folder of the model cache, on the volume that all steps mount.
         tracking_uri: The MLflow server.
@@ -137,5 +144,6 @@ def evaluate(
         rules=rules,
         about={"model": model, "pipeline run": dsl.PIPELINE_JOB_ID_PLACEHOLDER},
         parity_clips=parity_clips,
+        speed_rounds=speed_rounds,
         gpus=gpus,
     )

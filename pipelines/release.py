@@ -28,6 +28,7 @@ def release(
     rules: dict = {},  # noqa: B006  # kfp reads the default, nobody writes it
     plan: dict = {},  # noqa: B006
     parity_clips: int = 12,
+    speed_rounds: int = 3,
     gpus: int = 0,
     cache: str = CACHE,
     tracking_uri: str = MLFLOW,
@@ -47,6 +48,7 @@ def release(
             "max": 0.05}}; {} as a rule takes it away.
         plan: Changes to the rollout's plan, such as {"steps": [0, 10, 100], "bake_seconds": 600}.
         parity_clips: How many clips are compared with FunASR.
+        speed_rounds: How often both models are timed, in turn; the medians count.
         gpus: GPUs that recognition and speed run on; 0 for the CPU.
         cache: Folder of the model cache, on the volume that all steps mount.
         tracking_uri: The MLflow server.
@@ -82,6 +84,7 @@ def release(
             rules=rules,
             about={"source": source, "pipeline run": run},
             parity_clips=parity_clips,
+            speed_rounds=speed_rounds,
             gpus=gpus,
         )
         admitted = step.require(refusal=measured.gate.outputs["Output"])

@@ -85,7 +85,8 @@ def _value(name: str, text: str, kind: str) -> Any:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise InvalidParameter(f"{name}: {error}") from error
-    if not isinstance(value, types[kind]) or (kind.startswith("NUMBER") and value in (True, False)):
+    # To Python, a truth value is a number too.
+    if not isinstance(value, types[kind]) or isinstance(value, bool) != (kind == "BOOLEAN"):
         raise InvalidParameter(f"{name}: {text!r} is not of type {kind}")
     return value
 

@@ -49,7 +49,7 @@ class Kubeflow:
         if path == "/healthz":
             return {"multi_user": False}
         if path == "/pipelines" and method == "GET":
-            wanted = json.loads(query["filter"])["predicates"][0]["string_value"]
+            wanted = json.loads(query["filter"])["predicates"][0]["stringValue"]
             found = [{"pipeline_id": i, "display_name": n} for n, i in self.pipelines.items()]
             return {"pipelines": [one for one in found if one["display_name"] == wanted]}
         if path == "/pipelines/upload":

@@ -11,7 +11,7 @@ from pipelines.local.mlflow_server import mlflow_server
 from pipelines.tracking.registry import ModelRegistry
 from predictor.engine.checkpoint import read_manifest
 
-QUICK = ["--set=limit=40", "--set=parity_clips=2"]
+QUICK = ["--set=limit=40", "--set=parity_clips=2", "--set=speed_rounds=1"]
 
 
 class Machine:
