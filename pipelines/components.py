@@ -211,7 +211,7 @@ def gate(
 
 
 @step
-def require(refusal: str) -> None:
+def stop_if_refused(refusal: str) -> None:
     """Stop the run here, with the reasons, where there are any."""
     from pipelines.steps.gate import require
 

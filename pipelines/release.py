@@ -87,7 +87,7 @@ def release(
             speed_rounds=speed_rounds,
             gpus=gpus,
         )
-        admitted = step.require(refusal=measured.gate.outputs["Output"])
+        admitted = step.stop_if_refused(refusal=measured.gate.outputs["Output"])
         admitted.set_caching_options(False).set_display_name("gate passed")
         # 4. a version of the registry, alias challenger
         registered = step.register(
@@ -111,5 +111,5 @@ def release(
             manifest=measured.dataset.outputs["manifest"],
         )
         with_registry(with_prometheus(with_cache(rolled))).set_caching_options(False)
-        served = step.require(refusal=rolled.outputs["Output"])
+        served = step.stop_if_refused(refusal=rolled.outputs["Output"])
         served.set_caching_options(False).set_display_name("serves all users")

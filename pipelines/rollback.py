@@ -32,5 +32,5 @@ def rollback(
         tracking_uri=tracking_uri,
     )
     with_registry(with_prometheus(rolled)).set_caching_options(False)
-    served = step.require(refusal=rolled.outputs["Output"])
+    served = step.stop_if_refused(refusal=rolled.outputs["Output"])
     served.set_caching_options(False).set_display_name("serves all users")
