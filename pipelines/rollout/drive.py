@@ -1,6 +1,7 @@
 """The moves of a rollout that holds its lease: await, replay, climb, promote, reject."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pipelines.rollout.answers import Answers, Asked, BadAnswer
 from pipelines.rollout.judge import Judgement, judge
@@ -276,6 +277,8 @@ class Drive:
         # A stable revision that is broken must not keep its cure away.
         dead = not theirs.requests and not state.stable_digest
         found = judge(self._plan, None if dead else theirs, mine)
+        if not mine.requests and seen.candidate and seen.candidate.caveat:
+            found = replace(found, reason=f"{found.reason}; {seen.candidate.caveat}")
         if found.outcome == "pass" and not seen.settled:
             return Judgement("inconclusive", "the controller is at work on the service")
         return found

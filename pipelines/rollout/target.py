@@ -31,6 +31,7 @@ class Revision:
         url: reaches it alone; None where nothing does.
         failure: why it will not become ready; empty while it may.
         waiting: what it waits for to become ready, where that is known.
+        caveat: why users may not reach it although it has its share; empty where they do.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Revision:
     url: str | None
     failure: str = ""
     waiting: str = ""
+    caveat: str = ""
 
 
 @dataclass(frozen=True, slots=True)

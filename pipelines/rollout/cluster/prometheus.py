@@ -1,8 +1,9 @@
 """Users' traffic by revision, as Prometheus counted it.
 
 Read are the predictor's own metrics ``sensevoice_requests_total`` and ``sensevoice_request_seconds``. Their
-series must carry ``namespace`` and, from the pods' label ``serving.knative.dev/revision``, the label
-``serving_knative_dev_revision``: a PodMonitor with ``podTargetLabels`` sets both.
+series must carry ``namespace`` and, from the pods' labels, the revision: in Knative mode
+``serving_knative_dev_revision`` (``serving.knative.dev/revision``), in Standard mode ``app``, which is
+``isvc.`` and the Deployment's name. A PodMonitor with ``podTargetLabels`` sets them all.
 """
 
 import json
@@ -11,6 +12,7 @@ from typing import Any
 
 import httpx
 
+from pipelines.rollout.cluster.canary import DEPLOYMENT, pod_label
 from pipelines.rollout.cluster.errors import ClusterError
 from pipelines.rollout.target import Traffic, Unavailable
 
@@ -36,10 +38,11 @@ or label_replace(histogram_quantile(0.99, sum by (le) ({seconds})), "figure", "p
 
 def query(namespace: str, revision: str, seconds: float) -> str:
     """PromQL for the traffic of the last ``seconds`` (rounded up) of a revision."""
+    label, value = "serving_knative_dev_revision", revision
+    if revision.endswith(DEPLOYMENT):
+        label, value = "app", pod_label(revision)
     # A JSON string is a PromQL string.
-    labels = (
-        f"namespace={json.dumps(namespace)},serving_knative_dev_revision={json.dumps(revision)}"
-    )
+    labels = f"namespace={json.dumps(namespace)},{label}={json.dumps(value)}"
     window = f"{math.ceil(seconds)}s"
 
     def growth(metric: str, more: str = "") -> str:

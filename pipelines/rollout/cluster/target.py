@@ -1,14 +1,14 @@
 """A KServe InferenceService as the target of a rollout."""
 
 import logging
-from typing import Any
 
 from kubernetes import client, config
 from urllib3 import Retry
 
-from pipelines.rollout.cluster import inference_service
+from pipelines.rollout.cluster import knative, standard
 from pipelines.rollout.cluster.errors import ClusterError, translated
 from pipelines.rollout.cluster.events import COMPONENT, GROUP, event
+from pipelines.rollout.cluster.inference_service import Document, Mode, is_standard
 from pipelines.rollout.target import Conflict, Observed, ServedModel
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,12 @@ def _found_configuration() -> client.Configuration:
     return configuration
 
 
+def _mode(document: Document) -> Mode:
+    if is_standard(document):
+        return standard
+    return knative
+
+
 class ClusterTarget:
     """Implements ``pipelines.rollout.target.Target``; beside its errors, calls raise ``ClusterError``.
 
@@ -77,7 +83,8 @@ class ClusterTarget:
             Unavailable: no answer, or one that may be better later.
             ClusterError: refused, or not a service that can be rolled out.
         """
-        return inference_service.read(self._get())
+        document = self._get()
+        return _mode(document).read(document)
 
     def write(
         self, seen: Observed, *, state: str, percent: int | None, model: ServedModel | None = None
@@ -92,8 +99,7 @@ class ClusterTarget:
         now = self._get()
         if now["metadata"]["resourceVersion"] != seen.version:
             raise Conflict(f"InferenceService {self._path} changed since it was observed")
-        template = now["spec"]["predictor"].get("annotations") or {}
-        body = inference_service.change(seen, template, state=state, percent=percent, model=model)
+        body = _mode(now).change(now, seen, state=state, percent=percent, model=model)
         with translated("patch", KIND["group"], KIND["plural"], self._path):
             document = self._objects.patch_namespaced_custom_object(
                 **KIND,
@@ -104,7 +110,7 @@ class ClusterTarget:
                 field_validation="Strict",
                 _request_timeout=TIMEOUT_S,
             )
-        return inference_service.read(document)
+        return _mode(document).read(document)
 
     def record(self, reason: str, message: str, *, warning: bool = False) -> None:
         """An Event on the InferenceService; a failure to write it is logged."""
@@ -129,9 +135,9 @@ class ClusterTarget:
     def _path(self) -> str:
         return f"{self.namespace}/{self.name}"
 
-    def _get(self) -> dict[str, Any]:
+    def _get(self) -> Document:
         with translated("get", KIND["group"], KIND["plural"], self._path):
-            document: dict[str, Any] = self._objects.get_namespaced_custom_object(
+            document: Document = self._objects.get_namespaced_custom_object(
                 **KIND, namespace=self.namespace, name=self.name, _request_timeout=TIMEOUT_S
             )
         return document

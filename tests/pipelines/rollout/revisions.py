@@ -37,11 +37,13 @@ class Model:
 
 
 class RevisionServer:
-    """Every revision, each under ``<url>/<route>``: the v2 protocol as the predictor speaks it.
+    """Every revision, each under ``<url>/<route>`` or as host ``<route>.<namespace>.svc.cluster.local``:
+    the v2 protocol as the predictor speaks it.
 
     Attributes:
         models: by storage URI.
-        route: the first segment of a path → name and storage URI of the revision behind it.
+        route: the first segment of a path, or of a Service's host → name and storage URI of the revision
+            behind it.
         asked: revision and what was asked of it: ``identity``, or the clip's text.
     """
 
@@ -70,7 +72,8 @@ class RevisionServer:
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
-        _, route, *path = handler.path.split("/")
+        host, path = handler.headers["Host"], handler.path.split("/")[1:]
+        route = host.partition(".")[0] if ".svc." in host else path.pop(0)
         found = self.route(route)
         if found is None:
             return _send(handler, 404, b"no such revision", {})

@@ -17,8 +17,10 @@ import pytest
 import yaml
 from kubernetes import client
 
+from pipelines.rollout.cluster.inference_service import MODE
 from pipelines.rollout.cluster.target import ClusterTarget, connect
 from pipelines.rollout.target import Observed
+from tests.pipelines.rollout.cluster.standard import StandardControllers, refusal
 
 Document = dict[str, Any]
 NAMESPACE, NAME = "voice", "sensevoice"
@@ -93,6 +95,7 @@ class Controllers:
         self.broken = broken
         self.url = url
         self.template = ""
+        self.generations: list[Document] = []
         self.models: dict[str, str] = {}
         self.starting = False
 
@@ -101,7 +104,7 @@ class Controllers:
         status = document.setdefault("status", {"deploymentMode": "Knative"})
         predictor = status.setdefault("components", {}).setdefault("predictor", {})
         before = copy.deepcopy(status)
-        status["observedGeneration"] = document["metadata"]["generation"]
+        status["observedGeneration"] = self._observed(document)
         if status != before:
             return True
         if (template := self._template(document)) != self.template:
@@ -122,13 +125,22 @@ class Controllers:
         self._route(document, predictor)
         return bool(status != before)
 
+    def _observed(self, document: Document) -> int:
+        """Of the Knative Service: it counts changes of the template, by a label too, and of the share."""
+        share = document["spec"]["predictor"].get("canaryTrafficPercent")
+        made = {"share": share, "template": self._template(document)}
+        if not self.generations or self.generations[-1] != made:
+            self.generations.append(made)
+        return len(self.generations)
+
     def _template(self, document: Document) -> str:
         """What a Knative revision is made of; KServe unites the annotations, the predictor's win."""
         spec = dict(document["spec"]["predictor"])
         spec.pop("canaryTrafficPercent", None)
         own = spec.pop("annotations", {})
         annotations = {**document["metadata"].get("annotations", {}), **own}
-        text = json.dumps([annotations, without_empty(spec)], sort_keys=True)
+        labels = document["metadata"].get("labels", {})
+        text = json.dumps([annotations, labels, without_empty(spec)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _conditions(self, status: Document, value: str, reason: str, message: str) -> None:
@@ -190,7 +202,9 @@ class KubernetesDouble:
         self.paused = False
         self.broken: set[str] = set()
         self.tag_url: Callable[[str], str] = lambda tag: f"http://{tag}-{NAME}-predictor.example"
-        self.controllers = Controllers(self.broken, lambda tag: self.tag_url(tag))
+        self.controllers: Controllers | StandardControllers = Controllers(
+            self.broken, lambda tag: self.tag_url(tag)
+        )
         self.version = 800
         self.validator = _validator()
         self.document: Document = {}
@@ -329,6 +343,8 @@ def _default(document: Document) -> None:
     model = document["spec"]["predictor"]["model"]
     for key, value in {"name": "", "protocolVersion": "v2", "resources": {}}.items():
         model.setdefault(key, value)
+    for entry in document["spec"].get("canary", []):
+        entry["predictor"]["model"].setdefault("resources", {})
 
 
 def _status(code: int | None, message: str) -> Document:
@@ -354,6 +370,16 @@ def kubernetes() -> Iterator[KubernetesDouble]:
     yield double
     double.server.shutdown()
     double.server.server_close()
+
+
+@pytest.fixture
+def standard(kubernetes: KubernetesDouble) -> StandardControllers:
+    """The controllers of that service, made anew in Standard mode."""
+    controllers = StandardControllers(kubernetes.broken)
+    kubernetes.controllers = controllers
+    kubernetes.webhook = refusal
+    kubernetes.create("pvc://models/aaaa", {MODE: "Standard"})
+    return controllers
 
 
 @pytest.fixture

@@ -37,6 +37,7 @@ REVISIONS = {
     "fast": "fast",
     "slow": "slow",
     "names": "names",
+    "standard": "sensevoice-v0a1b2c3d-predictor",
 }
 """Pod → its revision. A pod has no series before it answers."""
 
@@ -88,6 +89,13 @@ def pods():
         pod.close()
 
 
+def revision_label(revision):
+    """What the pods' labels make of a revision; a Deployment's name is one in Standard mode."""
+    if revision.endswith("-predictor"):
+        return {"app": f"isvc.{revision}"}
+    return {"serving_knative_dev_revision": revision}
+
+
 def job(pods):
     """Labelled as a PodMonitor labels them."""
     targets = [
@@ -96,7 +104,7 @@ def job(pods):
             "labels": {
                 "namespace": NAMESPACE,
                 "pod": name,
-                "serving_knative_dev_revision": REVISIONS[name],
+                **revision_label(REVISIONS[name]),
             },
         }
         for name, pod in pods.items()
@@ -179,6 +187,13 @@ def test_what_two_pods_of_a_revision_answered_since_they_were_born(prometheus, m
     assert 0.025 < found.p95_s <= found.p99_s <= 0.05
     assert meter.measure("other", 300).errors == 500
     assert PrometheusMeter(prometheus.url, "elsewhere").measure(REVISION, 300).requests == 0
+
+
+def test_a_deployments_pods_in_standard_mode(prometheus, meter, pods):
+    pods["standard"].answer(20)
+    prometheus.until(lambda: prometheus.ask(total("standard")) == [20])
+    assert meter.measure(REVISIONS["standard"], 300).requests == 20
+    assert meter.measure("sensevoice-predictor", 300).requests == 0
 
 
 def test_what_was_answered_before_the_window_does_not_count(prometheus, meter, pods):
@@ -362,6 +377,12 @@ def test_a_token_and_a_path_are_sent_along(answering):
 def test_a_window_is_rounded_up_to_seconds():
     assert "[16s]" in query(NAMESPACE, REVISION, 15.2)
     assert "[1s]" in query(NAMESPACE, REVISION, 0.3)
+
+
+def test_in_standard_mode_a_revision_is_told_by_its_pods_label_app():
+    text = query(NAMESPACE, "sensevoice-v0a1b2c3d-predictor", 15)
+    assert '{namespace="voice",app="isvc.sensevoice-v0a1b2c3d-predictor"' in text
+    assert "serving_knative_dev_revision" not in text
 
 
 def test_names_are_quoted():

@@ -344,9 +344,22 @@ def test_someones_edit_stops_it_and_takes_the_share_back(service, change, told, 
     assert service.registry.told == []
 
 
-def test_an_annotation_of_somebodys_stops_nothing(service):
-    edit_at(service, 5, lambda document: document["metadata"].update(labels={"team": "voice"}))
+def label(document):
+    document["metadata"]["labels"] = {"team": "voice"}
+
+
+def test_a_label_of_somebodys_makes_a_revision_that_nobody_verified(service):
+    """KServe copies it to the pods' template."""
+    edit_at(service, 5, label)
+    assert "has taken the place of" in service.roll_out().reason
+    assert service.users == {uri("a"): 100}
+
+
+def test_a_label_from_before_stops_nothing(service):
+    service.theirs = True
+    service.kubernetes.edit(label)
     assert service.roll_out().outcome == "promoted"
+    assert service.users == {uri("b"): 100}
 
 
 def test_what_the_controllers_drop_of_the_empty_values_stops_nothing(service):
