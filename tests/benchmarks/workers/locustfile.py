@@ -6,11 +6,12 @@ of JSON a request: ``start`` (Unix time), ``seconds``, ``failure``.
 
 import json
 import os
+import time
 from itertools import count
 from pathlib import Path
 
 import gevent
-from locust import FastHttpUser, constant, constant_pacing, events, task
+from locust import FastHttpUser, events, task
 
 PLAN = json.loads(os.environ["BENCHMARK_LOAD"])
 """``path``, ``headers``, ``bodies`` (files), ``record`` (file), and ``rate``: requests per second that
@@ -19,6 +20,7 @@ come whether answers do or not, or None: each user asks again as soon as it is a
 BODIES = [Path(body).read_bytes() for body in PLAN["bodies"]]
 RATE = PLAN["rate"]
 USERS, REQUESTS = count(), count()
+BEGUN = time.monotonic()
 answers = []
 
 
@@ -36,13 +38,19 @@ def write_down(**_):
 
 class Speaker(FastHttpUser):
     # At a constant rate each of n users asks every n / rate seconds, all evenly out of step. Arrivals
-    # then wait for no answer that takes less than that period.
+    # then wait for no answer that takes less than that period. Locust's constant_pacing counts from where
+    # all users are made, and so brings them into step after one period.
     period = PLAN["users"] / RATE if RATE else 0.0
-    wait_time = constant_pacing(period) if RATE else constant(0)
+    due = 0.0
 
     def on_start(self):
         if RATE:
-            gevent.sleep(next(USERS) / RATE)
+            self.due = BEGUN + next(USERS) / RATE
+            gevent.sleep(max(0.0, self.due - time.monotonic()))
+
+    def wait_time(self):
+        self.due += self.period
+        return max(0.0, self.due - time.monotonic()) if RATE else 0.0
 
     @task
     def transcribe(self):
