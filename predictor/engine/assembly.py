@@ -64,7 +64,10 @@ def assemble(
     if options.segmentation == "overlap":
         hypotheses = _joined(hypotheses, tokenizer, frame_seconds)
     segments = sorted(
-        (_segment(hypothesis, options, tokenizer, frame_seconds) for hypothesis in hypotheses),
+        (
+            _whole_segment(hypothesis, options, tokenizer, frame_seconds)
+            for hypothesis in hypotheses
+        ),
         key=lambda segment: segment.start,
     )
     return Transcript(
@@ -81,6 +84,14 @@ def assemble(
         rich=rich_text.rich(segments) if options.rich else None,
         times=sum((hypothesis.times for hypothesis in hypotheses), recording.times),
     )
+
+
+def segment(
+    hypothesis: Hypothesis, options: TranscribeOptions, tokenizer: Tokenizer, frame_seconds: float
+) -> Segment:
+    """One hypothesis by itself → its segment, as :func:`assemble` gives it. Not for overlapping windows,
+    whose tokens depend on their neighbours."""
+    return _as_asked(_whole_segment(hypothesis, options, tokenizer, frame_seconds), options)
 
 
 def _joined(
@@ -115,7 +126,7 @@ def _joined(
     return out
 
 
-def _segment(
+def _whole_segment(
     hypothesis: Hypothesis, options: TranscribeOptions, tokenizer: Tokenizer, frame_seconds: float
 ) -> Segment:
     tokens = hypothesis.tokens if hypothesis.speech else ()

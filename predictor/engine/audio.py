@@ -6,17 +6,24 @@ stays bounded whatever the file claims.
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import chain
+from typing import TypeAlias
 
 import av
 import numpy as np
 from av.audio.frame import AudioFrame
-from av.audio.resampler import AudioResampler
+from av.codec.codec import Codec, UnknownCodecError
 from av.container import InputContainer
 
+from predictor.engine.declared import PCM_CODECS, declared_length
 from predictor.engine.errors import AudioTooLarge, AudioTooLong, InvalidAudio
+from predictor.engine.resampler import Resampler
 from predictor.engine.types import SAMPLE_RATE, Samples, Waveform
+
+Decode: TypeAlias = Callable[[bytes, float, bool], Iterator[Samples]]
+"""The type of :func:`decode`."""
 
 DEMUXERS = (
     "aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,caf,eac3,flac,gsm,matroska,mov,mp3,mpeg,mpegts,ogg,"
@@ -35,16 +42,27 @@ is refused; a file, whose writer cannot be asked again, is clipped."""
 MAX_DAMAGED_SHARE = 0.1
 """Share of packets that may fail to decode before the whole file counts as damaged."""
 
+MIN_PACKET_SECONDS = 0.0005
+"""Least audio in a packet, on average: a codec's packets hold 0.7 ms or more. A file may have as many that
+hold nothing, or one sample, as it has bytes, and each costs as much as any other."""
+
+UNCOUNTED_PACKETS = 10_000
+"""Packets before that average is asked for: a file may begin with damage."""
+
+MAX_EDITS = 1000
+"""Edits of an MP4 file that are followed. Each may repeat all of its packets."""
+
+MAX_FRAME_SECONDS = 120.0
+"""Longest piece that a codec may give at once. Codecs give less than a second, but some could give hours,
+which would be in memory, sixteen times as large, before they are counted."""
+
+MAX_STREAMS = 200
+"""Tracks and attachments of one file. A film has some tens of them, its fonts perhaps a hundred."""
+
 TRUNCATED_SHARE = 0.95
 """A file that holds less than this share of the length it declares is truncated."""
 
-PCM_CODECS = (1, 3, 0xFFFE)
-"""WAV format tags of integer, float and extensible PCM."""
-
 PCM_TAGS = tuple(struct.pack("<H", tag) for tag in PCM_CODECS)
-
-UNKNOWN_LENGTH = 0x7FFFFF00
-"""WAV data sizes from here on are placeholders of encoders that write to a pipe."""
 
 
 def check_size(data: bytes, max_bytes: int) -> None:
@@ -76,7 +94,7 @@ def decode(data: bytes, max_seconds: float, split: bool = False) -> Iterator[Sam
     with _open(data) as container:
         if not container.streams.audio:
             raise InvalidAudio("audio: the file holds no audio stream")
-        frames = _frames(container, _declared_seconds(data, container))
+        frames = _frames(container, declared_length(data, container))
         yield from _resampled(frames, max_seconds, split)
 
 
@@ -118,14 +136,45 @@ def declared_seconds(data: bytes) -> float | None:
 
 
 def _open(data: bytes) -> InputContainer:
-    options = {"format_whitelist": DEMUXERS, "protocol_whitelist": ""}
+    options = {
+        "format_whitelist": DEMUXERS,
+        "codec_whitelist": audio_codecs(),
+        "protocol_whitelist": "",
+        "max_streams": str(MAX_STREAMS),
+    }
     if data[:4] == b"RIFF" and data[12:16] == b"fmt " and data[20:22] in PCM_TAGS:
         # FFmpeg would decode seconds of PCM in search of surround sound hidden in it: most of the work.
         options |= {"probesize": "2048", "analyzeduration": "0"}
+    elif _has_many_edits(data):
+        options["advanced_editlist"] = "0"
     try:
         return av.open(io.BytesIO(data), mode="r", metadata_errors="replace", options=options)
     except (av.FFmpegError, ValueError) as error:
         raise InvalidAudio("audio: not in a known audio format, or damaged at its start") from error
+
+
+@cache
+def audio_codecs() -> str:
+    """All that FFmpeg decodes for a file: its audio codecs, separated by commas. Pictures and subtitles
+    stay undecoded, whereas FFmpeg alone would look into them to learn their sizes."""
+    return ",".join(sorted(filter(_is_audio_decoder, av.codecs_available)))
+
+
+def _is_audio_decoder(name: str) -> bool:
+    try:
+        return Codec(name, "r").type == "audio"
+    except UnknownCodecError:
+        return False
+
+
+def _has_many_edits(data: bytes) -> bool:
+    """Whether an MP4 file may have more than MAX_EDITS edits: some list has, or cannot be looked into."""
+    n_edits, at = 0, data.find(b"elst")
+    while at >= 0 and n_edits <= MAX_EDITS:
+        # At least one, so that lists without end are not read to their end.
+        n_edits += max(1, int.from_bytes(data[at + 8 : at + 12], "big"))
+        at = data.find(b"elst", at + 4)
+    return n_edits > MAX_EDITS or b"cmov" in data
 
 
 def _frames(container: InputContainer, declared: float | None) -> Iterator[AudioFrame]:
@@ -136,9 +185,12 @@ def _frames(container: InputContainer, declared: float | None) -> Iterator[Audio
     last_damaged = False
     demuxed = container.demux(stream)
     while True:
+        if packets > UNCOUNTED_PACKETS and seconds < packets * MIN_PACKET_SECONDS:
+            raise InvalidAudio(f"audio: damaged, {packets} packets hold only {seconds:.2f} s")
         try:
             packet = next(demuxed)
-        except StopIteration:
+        except (StopIteration, IndexError):
+            # IndexError: PyAV, at the end of a file in which a stream appeared only while reading.
             break
         except av.FFmpegError as error:
             raise InvalidAudio("audio: damaged or truncated") from error
@@ -153,7 +205,13 @@ def _frames(container: InputContainer, declared: float | None) -> Iterator[Audio
             last_damaged = True
             continue
         for frame in frames:
-            seconds += frame.samples / frame.sample_rate
+            _check_rate(frame.sample_rate, "audio: sample rate")
+            length = frame.samples / frame.sample_rate
+            if length > MAX_FRAME_SECONDS:
+                raise InvalidAudio(
+                    f"audio: one packet holds {length:.0f} s, the limit is {MAX_FRAME_SECONDS:g} s"
+                )
+            seconds += length
             yield frame
     if not seconds and not damaged:
         raise InvalidAudio("audio: holds no samples")
@@ -168,7 +226,7 @@ def _frames(container: InputContainer, declared: float | None) -> Iterator[Audio
 
 
 def _resampled(frames: Iterator[AudioFrame], max_seconds: float, split: bool) -> Iterator[Samples]:
-    resampler: AudioResampler | None = None
+    resampler: Resampler | None = None
     n_channels = 0
     n_samples = n_pending = 0
     pending: list[Samples] = []
@@ -180,9 +238,7 @@ def _resampled(frames: Iterator[AudioFrame], max_seconds: float, split: bool) ->
             n_channels = len(frame.layout.channels)
             if n_channels > MAX_CHANNELS:
                 raise InvalidAudio(f"audio: {n_channels} channels, the limit is {MAX_CHANNELS}")
-            _check_rate(frame.sample_rate, "audio: sample rate")
-            # Packed, because PyAV reads past the plane pointers of a planar frame of eight channels.
-            resampler = AudioResampler(format="flt", layout=frame.layout, rate=SAMPLE_RATE)
+            resampler = Resampler()
         if frame is not None:
             # Timestamps are of no use here, and a gap in them must not add or drop samples.
             frame.pts = None
@@ -190,7 +246,7 @@ def _resampled(frames: Iterator[AudioFrame], max_seconds: float, split: bool) ->
             resampled = resampler.resample(frame)
         except (av.FFmpegError, ValueError) as error:
             raise InvalidAudio(
-                "audio: its sample format or channel count changes in the middle"
+                "audio: its sample rate, format or channel count changes in the middle"
             ) from error
         for out in resampled:
             n_samples += out.samples
@@ -218,78 +274,3 @@ def _check_rate(rate: int, name: str) -> None:
 
 def _too_long(max_seconds: float) -> AudioTooLong:
     return AudioTooLong(f"audio: longer than the limit of {max_seconds:g} seconds")
-
-
-def _declared_seconds(data: bytes, container: InputContainer) -> float | None:
-    """The length a file promises, where its format states one exactly; None elsewhere.
-
-    Raises:
-        InvalidAudio: an Ogg file that stops within a page.
-    """
-    name = container.format.name
-    stream = container.streams.audio[0]
-    if name == "wav":
-        return _wav_seconds(data)
-    if name == "ogg":
-        _check_last_ogg_page(data)
-        return None
-    if name == "mp3":
-        return _mp3_seconds(data, stream.rate)
-    if name not in {"flac", "aiff", "au"} and not name.startswith(("mov", "matroska")):
-        return None
-    # The container lasts as long as its longest stream, which may be a picture.
-    if len(container.streams) > 1:
-        if stream.duration is None or stream.time_base is None:
-            return None
-        return float(stream.duration * stream.time_base)
-    return container.duration and float(container.duration) / av.time_base
-
-
-def _mp3_seconds(data: bytes, rate: int) -> float | None:
-    """Seconds declared by the Xing or Info header in an MP3's first frame; None without one, where
-    any length is a guess from the bit rate."""
-    start = 0
-    if data[:3] == b"ID3" and len(data) > 10:
-        # The size of an ID3 tag is written in seven bits a byte.
-        start = 10 + sum(
-            byte << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True)
-        )
-    head = data[start : start + 200]
-    for name in (b"Xing", b"Info"):
-        at = head.find(name)
-        if at >= 0 and len(head) >= at + 12 and head[at + 7] & 1:
-            n_frames = int(struct.unpack_from(">I", head, at + 8)[0])
-            samples = 1152 if rate >= 32_000 else 576
-            return n_frames * samples / rate
-    return None
-
-
-def _wav_seconds(data: bytes) -> float | None:
-    """Seconds declared by a RIFF header; None where the size is a placeholder or absent."""
-    position = 12
-    bytes_per_second = 0
-    while position + 8 <= len(data):
-        chunk, size = struct.unpack_from("<4sI", data, position)
-        if chunk == b"fmt " and position + 22 <= len(data):
-            codec, _, rate, bytes_per_second, block_bytes = struct.unpack_from(
-                "<HHIIH", data, position + 8
-            )
-            # Players go by the rate of PCM, so its byte rate is often wrong.
-            if codec in PCM_CODECS:
-                bytes_per_second = rate * block_bytes
-        if chunk == b"data":
-            known = bytes_per_second and 0 < size < UNKNOWN_LENGTH
-            return size / bytes_per_second if known else None
-        position += 8 + size + size % 2
-    return None
-
-
-def _check_last_ogg_page(data: bytes) -> None:
-    start = data.rfind(b"OggS")
-    header_end = start + 27
-    if header_end > len(data):
-        raise InvalidAudio("audio: truncated within an Ogg page")
-    n_segments = data[header_end - 1]
-    sizes = data[header_end : header_end + n_segments]
-    if len(sizes) < n_segments or header_end + n_segments + sum(sizes) > len(data):
-        raise InvalidAudio("audio: truncated within an Ogg page")

@@ -8,18 +8,19 @@ before it is read, and only what is served is read.
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 
+from predictor.engine.config import read_config
 from predictor.engine.cpu import multiplies_int8
-from predictor.engine.errors import InvalidModel
-from predictor.engine.frontend import Frontend, FrontendConfig, read_cmvn
-from predictor.engine.network import Network, NetworkConfig, Precision
+from predictor.engine.errors import InvalidModel, OutOfMemory
+from predictor.engine.files import GIB, KIB, open_regular, read_regular
+from predictor.engine.frontend import Frontend, read_cmvn
+from predictor.engine.network import Network, Precision
 from predictor.engine.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -34,8 +35,13 @@ MANIFEST = "model-manifest.json"
 COMPILED_ENCODER = "encoder.int8.blob"
 COMPILED_HEAD = "head.int8.blob"
 
-MAX_SIZE = 65_536
-"""No size in a config may exceed this: a damaged one must not ask for all the memory there is."""
+MAX_MANIFEST_BYTES = 64 * KIB
+
+MAX_FILE_BYTES = 8 * GIB
+"""No file of a model has more: SenseVoiceSmall's weights in float32 have 0.9 GiB."""
+
+UNREADABLE = (SafetensorError, LookupError, TypeError, ValueError, OSError)
+"""What loading says to bytes that are no safetensors, or hold types that NumPy or torch do not have."""
 
 
 class Manifest(BaseModel):
@@ -51,6 +57,7 @@ class Manifest(BaseModel):
         compiled_for: OpenVINO version and CPU that the compiled int8 graphs are for; empty where there
             are none.
         files: sha256 of every other file, by name.
+        checksum: see :func:`checksum`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,6 +71,7 @@ class Manifest(BaseModel):
     tokenizer: str
     compiled_for: str = ""
     files: dict[str, str]
+    checksum: str
 
     @property
     def digest(self) -> str:
@@ -140,6 +148,7 @@ class Checkpoint:
 
     def module(self, device: str, precision: Precision) -> "SenseVoiceNetwork":
         """Verify and load the weights into torch's network, in any precision but int8."""
+        import torch
         from safetensors.torch import load_file
 
         from predictor.engine.torch_network import DTYPES, build_module
@@ -147,23 +156,32 @@ class Checkpoint:
         verify(self.directory, self.manifest, [WEIGHTS])
         try:
             state = load_file(self.directory / WEIGHTS, device=device)
-        except (SafetensorError, OSError) as error:
-            raise InvalidModel(f"{WEIGHTS}: not a safetensors file") from error
-        return build_module(self.network_config, state, DTYPES[precision])
+            return build_module(self.network_config, state, DTYPES[precision])
+        except torch.OutOfMemoryError:
+            raise OutOfMemory(f"{WEIGHTS}: {device} has not the memory for it") from None
+        except UNREADABLE as error:
+            raise InvalidModel(f"{WEIGHTS}: not a safetensors file of numbers") from error
 
     def _int8_network(self, threads: int, passes: int) -> Network:
         from predictor.engine import int8
 
         if self.manifest.compiled_for == int8.target():
             verify(self.directory, self.manifest, (COMPILED_ENCODER, COMPILED_HEAD))
-            encoder = int8.load_compiled(self.directory / COMPILED_ENCODER, threads, passes)
-            head = int8.load_compiled(self.directory / COMPILED_HEAD, threads, passes, exact=True)
+            try:
+                encoder = int8.load_compiled(self.directory / COMPILED_ENCODER, threads, passes)
+                head = int8.load_compiled(
+                    self.directory / COMPILED_HEAD, threads, passes, exact=True
+                )
+            except (OSError, ValueError, RuntimeError) as error:
+                raise InvalidModel(
+                    f"{COMPILED_ENCODER} or {COMPILED_HEAD}: not a graph that OpenVINO compiled"
+                ) from error
         else:
             graphs = int8.graph_builder()(self.network_config, self._int8_weights())
             try:
                 encoder = int8.compile_graph(graphs.encoder(), threads, passes)
                 head = int8.compile_graph(graphs.head(), threads, passes, exact=True)
-            except (KeyError, RuntimeError) as error:
+            except (LookupError, TypeError, ValueError, RuntimeError) as error:
                 raise InvalidModel(f"{INT8_WEIGHTS} does not fit {CONFIG}: {error}") from error
         return int8.Int8Network(self._frontend, encoder, head)
 
@@ -175,8 +193,8 @@ class Checkpoint:
         verify(self.directory, self.manifest, [INT8_WEIGHTS])
         try:
             weights = load_file(self.directory / INT8_WEIGHTS)
-        except (SafetensorError, OSError) as error:
-            raise InvalidModel(f"{INT8_WEIGHTS}: not a safetensors file") from error
+        except UNREADABLE as error:
+            raise InvalidModel(f"{INT8_WEIGHTS}: not a safetensors file of numbers") from error
         # A graph takes what it needs and would not miss the rest, as torch does.
         norm = ".norm1.weight"
         found = {name.removesuffix(norm) for name in weights if name.endswith(norm)}
@@ -189,10 +207,12 @@ class Checkpoint:
 
 
 def read_manifest(directory: Path) -> Manifest:
-    path = directory / MANIFEST
     try:
-        manifest = Manifest.model_validate_json(path.read_bytes())
-    except OSError as error:
+        content = read_regular(directory / MANIFEST, MAX_MANIFEST_BYTES)
+        manifest = Manifest.model_validate_json(content)
+    except InvalidModel as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
         raise InvalidModel(
             f"{directory} is not a prepared model directory: no {MANIFEST} "
             "(make one with `python -m predictor prepare SRC DST`)"
@@ -203,30 +223,46 @@ def read_manifest(directory: Path) -> Manifest:
             f"{MANIFEST}: {'.'.join(map(str, problem['loc']))}: {problem['msg']}"
         ) from error
     for name in (*manifest.files, manifest.tokenizer):
-        if name in {"", ".", ".."} or Path(name).name != name:
-            raise InvalidModel(f"{MANIFEST}: {name!r} is not a plain file name")
+        if name in {"", ".", ".."} or Path(name).name != name or not name.isprintable():
+            raise InvalidModel(f"{MANIFEST}: {name[:80]!r} is not a plain file name")
     compiled = (COMPILED_ENCODER, COMPILED_HEAD) if manifest.compiled_for else ()
     for name in (WEIGHTS, CONFIG, CMVN, manifest.tokenizer, *compiled):
         if name not in manifest.files:
             raise InvalidModel(f"{MANIFEST}: no digest of {name}")
+    if manifest.checksum != checksum(json.loads(content)):
+        raise InvalidModel(
+            f"{MANIFEST}: was altered after the model was prepared: prepare the model again"
+        )
     return manifest
 
 
 def verify(directory: Path, manifest: Manifest, names: Iterable[str]) -> None:
-    """Raises: InvalidModel: a file is missing or its sha256 is not the manifest's."""
+    """Raises: InvalidModel: a file is missing, is none, or its sha256 is not the manifest's."""
     for name in names:
         expected = manifest.files[name]
-        try:
-            actual = sha256(directory / name)
-        except OSError as error:
-            raise InvalidModel(f"{name}: missing from {directory}") from error
+        actual = sha256(directory / name)
         if actual != expected:
             raise InvalidModel(f"{name}: sha256 is {actual}, {MANIFEST} says {expected}")
 
 
+def checksum(fields: Mapping[str, Any]) -> str:
+    """sha256 over a manifest's fields but for ``checksum`` itself, as JSON with sorted keys: a damaged
+    manifest must not pass for another one."""
+    others = {name: value for name, value in fields.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(others, sort_keys=True).encode()).hexdigest()
+
+
 def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Of a file's content.
+
+    Raises:
+        InvalidModel: the file is missing, is no regular file, too large, or the disk gives it no more.
+    """
+    with open_regular(path, MAX_FILE_BYTES) as file:
+        try:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise InvalidModel(f"{path.name}: cannot be read: {error.strerror}") from None
 
 
 def write_manifest(directory: Path, tokenizer: str, name: str, **about: str) -> Manifest:
@@ -240,43 +276,8 @@ def write_manifest(directory: Path, tokenizer: str, name: str, **about: str) -> 
     """
     known = (WEIGHTS, INT8_WEIGHTS, CONFIG, CMVN, tokenizer, COMPILED_ENCODER, COMPILED_HEAD)
     files = {file: sha256(directory / file) for file in known if (directory / file).exists()}
-    manifest = Manifest(name=name, tokenizer=tokenizer, files=files, **about)  # type: ignore[arg-type]
+    unsealed = Manifest(name=name, tokenizer=tokenizer, files=files, checksum="", **about)  # type: ignore[arg-type]
+    manifest = unsealed.model_copy(update={"checksum": checksum(unsealed.model_dump())})
     text = json.dumps(manifest.model_dump(), indent=2, ensure_ascii=False)
     (directory / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return manifest
-
-
-def read_config(path: Path, vocab_size: int) -> tuple[FrontendConfig, NetworkConfig]:
-    """Sizes from a checkpoint's ``config.yaml``.
-
-    Raises:
-        InvalidModel: another architecture, a missing section, or a size out of bounds.
-    """
-    try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise InvalidModel(f"{path.name}: not YAML") from error
-    if not isinstance(config, dict) or config.get("model") != "SenseVoiceSmall":
-        raise InvalidModel(f"{path.name}: model must be SenseVoiceSmall")
-    if config.get("encoder") != "SenseVoiceEncoderSmall":
-        raise InvalidModel(f"{path.name}: encoder must be SenseVoiceEncoderSmall")
-    try:
-        frontend = FrontendConfig(
-            **_known(config.get("frontend_conf", {}), FrontendConfig.__slots__)
-        )
-        sizes = _known(config["encoder_conf"], NetworkConfig.__slots__)
-        network = NetworkConfig(input_size=frontend.feature_size, vocab_size=vocab_size, **sizes)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidModel(f"{path.name}: {error}") from error
-    return frontend, network
-
-
-def _known(section: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    if not isinstance(section, dict):
-        raise TypeError("frontend_conf and encoder_conf must be mappings")
-    for name, value in section.items():
-        if isinstance(value, int) and value > MAX_SIZE:
-            raise ValueError(f"{name} must be at most {MAX_SIZE}, not {value}")
-        if name in names and isinstance(value, float) and not name.endswith("_rate"):
-            raise ValueError(f"{name} must be a whole number, not {value}")
-    return {name: value for name, value in section.items() if name in names}

@@ -13,11 +13,13 @@ class SpeechError(Exception):
         http_status: status of a REST answer.
         grpc_code: name of a member of ``grpc.StatusCode``.
         reason: short label for metrics and machine-readable answers.
+        retry_after_seconds: when to come back; None where coming back changes nothing.
     """
 
     http_status: ClassVar[int] = 500
     grpc_code: ClassVar[str] = "INTERNAL"
     reason: ClassVar[str] = "internal"
+    retry_after_seconds: int | None = None
 
     @property
     def message(self) -> str:
@@ -58,7 +60,7 @@ class AudioTooLarge(InvalidRequest):
 
 
 class Overloaded(SpeechError):
-    """More is waiting than is let in; the client should come back after ``retry_after_seconds``."""
+    """More is waiting than is let in."""
 
     http_status = 429
     grpc_code = "RESOURCE_EXHAUSTED"
@@ -67,6 +69,22 @@ class Overloaded(SpeechError):
     def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+
+
+class OutOfMemory(SpeechError):
+    """The memory for a batch of clips could not be had; fewer clips may fit, or the same ones later."""
+
+    http_status = 503
+    grpc_code = "UNAVAILABLE"
+    reason = "out_of_memory"
+
+
+class DeviceLost(SpeechError):
+    """The GPU answers this process no more, whatever it is asked; only a new process can use it."""
+
+    http_status = 503
+    grpc_code = "UNAVAILABLE"
+    reason = "device_lost"
 
 
 class InvalidModel(SpeechError):

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from predictor.engine.files import MIB, read_regular
 from predictor.engine.types import SAMPLE_RATE, Samples
 
 Array = NDArray[np.float32]
@@ -149,9 +150,10 @@ def read_cmvn(path: Path) -> NDArray[np.float32]:
     """Shift and scale from a Kaldi nnet file (``am.mvn``), float32 [2, feature_size].
 
     Raises:
-        ValueError: the file has no ``<AddShift>`` or ``<Rescale>`` vector.
+        ValueError: the file has no ``<AddShift>`` or ``<Rescale>`` vector of finite numbers.
+        InvalidModel: it is no regular file, or has more than a mebibyte.
     """
-    tokens = path.read_text(encoding="utf-8").split()
+    tokens = read_regular(path, MIB).decode().split()
     vectors = []
     for tag in ("<AddShift>", "<Rescale>"):
         try:
@@ -161,4 +163,6 @@ def read_cmvn(path: Path) -> NDArray[np.float32]:
             raise ValueError(f"{path.name}: no {tag} vector: {error}") from error
     if len(vectors[0]) != len(vectors[1]):
         raise ValueError(f"{path.name}: shift and scale differ in length")
+    if not np.all(np.abs(vectors) <= np.finfo(np.float32).max):
+        raise ValueError(f"{path.name}: shift and scale must be finite numbers")
     return np.array(vectors, dtype=np.float32)

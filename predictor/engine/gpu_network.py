@@ -18,6 +18,7 @@ from torch import Tensor
 from predictor.engine.batch_frontend import BatchFrontend, Layout
 from predictor.engine.cuda_graphs import Graphs, Inputs, Outputs, bucket
 from predictor.engine.encoder import SenseVoiceNetwork
+from predictor.engine.errors import DeviceLost, OutOfMemory
 from predictor.engine.frontend import FrontendConfig
 from predictor.engine.network import N_QUERIES, BestPath, Queries
 from predictor.engine.types import Samples
@@ -29,6 +30,9 @@ on an H100) from the product to the softmax and the maximum."""
 MASK_STEP = 8
 """Frames of a padded batch are a multiple of this: attention kernels want masks of whole 16 bytes, and
 would copy any other for each block."""
+
+OUT_OF_MEMORY = ("CUDA error: out of memory", "ALLOC_FAILED")
+"""What pinned memory, and cuBLAS and its like, say where torch's own allocator has an exception."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,28 @@ class GpuNetwork:
         """Waits for the batch; nothing is computed."""
         logits: NDArray[np.float32] = encoded.answers.wait().tag_logits[encoded.row].numpy()
         return logits
+
+    def failure(self, error: Exception) -> OutOfMemory | DeviceLost | None:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+            sign in str(error) for sign in OUT_OF_MEMORY
+        ):
+            # The frames on its way held the batch's tensors.
+            error.__traceback__ = None
+            if self._on_gpu:
+                torch.cuda.empty_cache()
+            return OutOfMemory("the GPU has not the memory to recognise this audio now")
+        if isinstance(error, torch.AcceleratorError) and not self._answers():
+            return DeviceLost("the GPU answers no more; the server must be started anew")
+        return None
+
+    def _answers(self) -> bool:
+        """Whether the device still works for this process. A kernel that failed may have spoilt its
+        context, and then every call fails as the first did."""
+        try:
+            torch.ones(1, device=self._device).sum().item()
+        except torch.AcceleratorError:
+            return False
+        return True
 
     @torch.inference_mode()
     def _forward(self, inputs: Inputs) -> Outputs:

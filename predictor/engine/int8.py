@@ -6,6 +6,7 @@ A compiled graph can be kept and loaded in a third of the time that compiling ta
 import mmap
 import threading
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import openvino as ov
 from numpy.typing import NDArray
 
 from predictor.engine.cpu import has_bfloat16, has_vnni, vector_instructions
+from predictor.engine.errors import OutOfMemory
 from predictor.engine.frontend import Frontend
 from predictor.engine.int8_conv_graph import ConvolutionGraphBuilder
 from predictor.engine.int8_graph import GRAPH_VERSION, GraphBuilder
@@ -28,6 +30,9 @@ alone and beside any neighbour. It also bounds the number of shapes that kernels
 PASS_FRAMES = 512
 """Most frames in one pass, padding counted: a clip of 30 s. Larger passes leave the core's cache: eight
 such clips together take half as long again as one by one."""
+
+UNWRITTEN = np.float32(-3e38)
+"""Stands in the last column of an output until it is written; no network computes it."""
 
 
 class Int8Network:
@@ -93,6 +98,13 @@ class Int8Network:
     def tag_logits(self, encoded: NDArray[np.float32]) -> NDArray[np.float32]:
         return self._logits(encoded[:N_QUERIES]).copy()
 
+    def failure(self, error: Exception) -> OutOfMemory | None:
+        # OpenVINO passes on C++'s std::bad_alloc as text.
+        if isinstance(error, MemoryError) or "bad_alloc" in str(error):
+            error.__traceback__ = None
+            return OutOfMemory("the server has not the memory to recognise this audio now")
+        return None
+
     def _logits(self, frames: NDArray[np.float32]) -> NDArray[np.float32]:
         return self._head(np.ascontiguousarray(frames))
 
@@ -123,15 +135,31 @@ class Compiled:
     def __init__(self, graph: ov.CompiledModel, memory: ov.Tensor | None = None) -> None:
         self._graph = graph
         self._memory = memory
-        # A request holds the memory of one pass: every thread has its own.
-        self._requests = threading.local()
+        # A request holds the memory of one pass: every thread has its own, and its last output.
+        self._own = threading.local()
 
     def __call__(self, *inputs: NDArray[Any]) -> NDArray[np.float32]:
-        """The first output; the thread's next call overwrites it."""
-        if not hasattr(self._requests, "own"):
-            self._requests.own = self._graph.create_infer_request()
-        self._requests.own.infer(list(inputs), share_inputs=True)
-        output: NDArray[np.float32] = self._requests.own.get_output_tensor(0).data
+        """The first output; the thread's next call overwrites it.
+
+        Raises:
+            MemoryError: the memory did not suffice.
+        """
+        own = self._own
+        if not hasattr(own, "request"):
+            own.request = self._graph.create_infer_request()
+        else:
+            own.output[..., -1] = UNWRITTEN
+        try:
+            own.request.infer(list(inputs), share_inputs=True)
+            output: NDArray[np.float32] = own.request.get_output_tensor(0).data
+            # Where memory is short, OpenVINO may return as if all were well and leave the output of before.
+            if len(output) != len(inputs[0]) or (output[..., -1] == UNWRITTEN).any():
+                raise MemoryError("OpenVINO wrote no output")
+        except Exception:
+            # What state it is in, nobody knows.
+            own.__dict__.clear()
+            raise
+        own.output = output
         return output
 
     def save(self, path: Path) -> None:
@@ -148,7 +176,7 @@ def compile_graph(
         exact: float32 wherever it is not int8. For the head: logits that differ by less than bfloat16 tells
             apart are not the same.
     """
-    return Compiled(ov.Core().compile_model(graph, "CPU", _properties(threads, passes, exact)))
+    return Compiled(_core().compile_model(graph, "CPU", _properties(threads, passes, exact)))
 
 
 def load_compiled(path: Path, threads: int, passes: int = 1, *, exact: bool = False) -> Compiled:
@@ -158,7 +186,14 @@ def load_compiled(path: Path, threads: int, passes: int = 1, *, exact: bool = Fa
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     blob = ov.Tensor(np.frombuffer(mapped, np.uint8), shared_memory=True)
     properties = _properties(threads, passes, exact)
-    return Compiled(ov.Core().import_model(blob, "CPU", properties), blob)
+    return Compiled(_core().import_model(blob, "CPU", properties), blob)
+
+
+@cache
+def _core() -> ov.Core:
+    """One for the process. Each gives the thread that makes it a stack for signals, and takes it away at
+    its own end without a look at the others: after two of them, a signal would end the process."""
+    return ov.Core()
 
 
 def _properties(threads: int, passes: int, exact: bool) -> dict[str, Any]:

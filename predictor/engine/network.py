@@ -13,6 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from predictor.engine.errors import SpeechError
 from predictor.engine.types import Samples
 
 N_QUERIES = 4
@@ -107,3 +108,12 @@ class Network(Protocol):
 
     def tag_logits(self, encoded: Any) -> NDArray[np.float32]:
         """Encoder output of one clip → logits of its four query frames, float32 [4, vocab_size]."""
+
+    def failure(self, error: Exception) -> SpeechError | None:
+        """What an exception of the steps above means, if it is nothing about the clips themselves.
+
+        Returns:
+            OutOfMemory: and nothing of the batch is held by ``error`` any more.
+            DeviceLost: no step will ever work again.
+            None: neither.
+        """

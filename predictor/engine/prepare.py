@@ -23,11 +23,11 @@ from predictor.engine.checkpoint import (
     MANIFEST,
     WEIGHTS,
     Manifest,
-    read_config,
     read_manifest,
     verify,
     write_manifest,
 )
+from predictor.engine.config import read_config
 from predictor.engine.cpu import multiplies_int8
 from predictor.engine.errors import InvalidModel
 from predictor.engine.network import NetworkConfig

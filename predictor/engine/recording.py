@@ -39,6 +39,11 @@ class Recording(Iterable[Clip]):
     """The clips of one audio, decoded and cut as they are asked for: once, by iterating or a step at a
     time.
 
+    Args:
+        blocks: float32 [n_channels, n_samples], 16 kHz. One without samples ends the step: there is
+            nothing more for now.
+        options: what the caller wants.
+
     Attributes:
         options: what the caller wants.
         duration: seconds decoded so far; the audio's length once exhausted.
@@ -74,14 +79,20 @@ class Recording(Iterable[Clip]):
         """
         until = self.duration + STEP_SECONDS
         for clips in self._steps:
+            if clips is None:
+                return []
             if clips or self.duration >= until:
                 return clips
         return None
 
-    def _cut(self) -> Iterator[list[Clip]]:
+    def _cut(self) -> Iterator[list[Clip] | None]:
+        """Clips, block for block; None in a pause of the blocks."""
         split = self.options.channels == "split"
         segmenters: list[Segmenter] = []
         for block in self._merged_blocks():
+            if block is None:
+                yield None
+                continue
             if not segmenters:
                 segmenters = [
                     OverlapSegmenter() if self.options.segmentation == "overlap" else VadSegmenter()
@@ -106,14 +117,17 @@ class Recording(Iterable[Clip]):
         self._segment_seconds += time.perf_counter() - started
         return [Clip(span, self.options, channel) for span in spans if not span.silent]
 
-    def _merged_blocks(self) -> Iterator[Samples]:
-        """Decoder output [n_channels, n_samples] in pieces of at least BLOCK_SAMPLES."""
+    def _merged_blocks(self) -> Iterator[Samples | None]:
+        """Decoder output [n_channels, n_samples] in pieces of at least BLOCK_SAMPLES; None in a pause."""
         pending: list[Samples] = []
         n_pending = 0
         while True:
             started = time.perf_counter()
             block = next(self._blocks, None)
             self._decode_seconds += time.perf_counter() - started
+            if block is not None and not block.size:
+                yield None
+                continue
             if block is not None:
                 pending.append(block)
                 n_pending += block.shape[1]

@@ -28,6 +28,9 @@ SILENCE_PEAK = 1e-4
 VAD_WINDOW = 512
 """Samples the detector judges at a time at 16 kHz; fixed by the model."""
 
+THRESHOLD = 0.5
+"""Probability of speech from which on the detector hears it: its authors' own."""
+
 MIN_PAUSE_MS = 400
 """Shortest silence that ends a span: within a sentence speakers rarely pause longer."""
 
@@ -92,73 +95,140 @@ class OverlapSegmenter:
 
 
 class VadSegmenter:
-    """Spans of speech between pauses; audio that fits one span is kept whole and unjudged.
-
-    Speech without a pause for a whole span is cut at the quietest place of its last third.
-    """
+    """Spans of speech between pauses; audio that fits one span is kept whole and unjudged."""
 
     def __init__(self, span_seconds: float = SPAN_SECONDS) -> None:
+        self._span_seconds = span_seconds
+        self._head = np.zeros(0, np.float32)
+        self._cutter: SpeechCutter | None = None
+
+    def push(self, block: Samples) -> list[Span]:
+        if self._cutter is None:
+            size = round(self._span_seconds * SAMPLE_RATE)
+            block = np.concatenate([self._head, block])
+            self._head = block[:size]
+            if len(block) <= size:
+                return []
+            self._cutter = SpeechCutter(load_detector(), self._span_seconds)
+        spans = self._cutter.push(block)
+        if self._cutter.heard:
+            self._head = np.zeros(0, np.float32)
+        return spans
+
+    def flush(self) -> list[Span]:
+        if self._cutter is None:
+            return [Span(0, self._head)] if self._head.size else []
+        if self._cutter.heard:
+            return self._cutter.flush()
+        return [Span(0, self._head, speech=False)]
+
+
+class Detector(Protocol):
+    """Hears when speech starts and stops; keeps a state from window to window."""
+
+    def __call__(self, window: Samples) -> Any:
+        """float32 [VAD_WINDOW] → None, {'start': i} or {'end': i}: samples since the last reset."""
+
+    def reset_states(self) -> None: ...
+
+
+class SpeechCutter:
+    """Spans of speech between pauses of one stream, each as soon as its pause is certain.
+
+    Speech without a pause for a whole span is cut at the quietest place of its last third.
+
+    Args:
+        detector: a fresh one.
+        span_seconds: longest span.
+        pad_ms: how far back the detector dates a start.
+
+    Attributes:
+        speech_start: index of the first sample of what is being said; None in a pause.
+        heard: whether anything has been said yet.
+    """
+
+    def __init__(
+        self, detector: Detector, span_seconds: float = SPAN_SECONDS, pad_ms: int = PAD_MS
+    ) -> None:
+        self._detector = detector
         self._size = round(span_seconds * SAMPLE_RATE)
+        self._pad = pad_ms * SAMPLE_RATE // 1000 + 2 * VAD_WINDOW
         self._buffer = np.zeros(0, np.float32)
         self._offset = 0
         self._judged = 0
-        self._speech_start: int | None = None
+        self._detector_start = 0
         self._last_end = 0
-        self._found = False
-        self._head: Samples | None = None
-        self._detector: Any = None
+        self.speech_start: int | None = None
+        self.heard = False
+
+    @property
+    def end(self) -> int:
+        """Index of the sample that comes next."""
+        return self._offset + len(self._buffer)
 
     def push(self, block: Samples) -> list[Span]:
         self._buffer = np.concatenate([self._buffer, block])
-        if self._detector is None:
-            if len(self._buffer) <= self._size:
-                return []
-            self._detector = load_detector()
-            self._head = self._buffer[: self._size]
         spans = []
         with one_torch_thread():
-            while self._offset + len(self._buffer) - self._judged >= VAD_WINDOW:
+            while self.end - self._judged >= VAD_WINDOW:
                 spans += self._judge_window()
         self._forget()
         return spans
 
     def flush(self) -> list[Span]:
-        if self._detector is None:
-            return [Span(0, self._buffer)] if self._buffer.size else []
-        end = self._offset + len(self._buffer)
-        if self._speech_start is not None:
-            return [*self._forced_cuts(end - 1), self._cut(end)]
-        if not self._found and self._head is not None:
-            return [Span(0, self._head, speech=False)]
-        return []
+        """What is being said, up to here."""
+        if self.speech_start is None:
+            return []
+        end = self.end
+        return [*self._forced_cuts(end - 1), self._cut(end)]
+
+    def reset(self, start: int | None = None) -> None:
+        """Forget what was heard; the next sample is where a new stream begins.
+
+        Args:
+            start: its index; goes on counting unless given.
+        """
+        self._offset = self._judged = self._detector_start = self._last_end = (
+            self.end if start is None else start
+        )
+        self._buffer = np.zeros(0, np.float32)
+        self.speech_start = None
+        self._detector.reset_states()
+
+    def running(self) -> Samples | None:
+        """What is being said, as far as it is known; None in a pause."""
+        if self.speech_start is None:
+            return None
+        return self._buffer[self.speech_start - self._offset :].copy()
 
     def _judge_window(self) -> list[Span]:
         at = self._judged - self._offset
         event = self._detector(self._buffer[at : at + VAD_WINDOW])
         self._judged += VAD_WINDOW
         if event and "start" in event:
-            self._speech_start = max(int(event["start"]), self._last_end)
-            self._found, self._head = True, None
-        elif event and self._speech_start is not None:
-            end = min(int(event["end"]), self._judged)
-            if end > self._speech_start:
+            start = int(event["start"]) + self._detector_start
+            self.speech_start = max(start, self._last_end)
+            self.heard = True
+        elif event and self.speech_start is not None:
+            end = min(int(event["end"]) + self._detector_start, self._judged)
+            if end > self.speech_start:
                 return [self._cut(end)]
             # A forced cut fell into the pause, which the detector dates to before the cut.
-            self._speech_start = None
+            self.speech_start = None
         return self._forced_cuts(self._judged)
 
     def _forced_cuts(self, end: int) -> list[Span]:
         """Cut running speech that would fill a span by ``end``."""
         spans = []
-        while self._speech_start is not None and end - self._speech_start >= self._size:
-            latest = self._speech_start + self._size
+        while self.speech_start is not None and end - self.speech_start >= self._size:
+            latest = self.speech_start + self._size
             spans.append(self._cut(self._quietest(latest - self._size // 3, latest)))
-            self._speech_start = spans[-1].end
+            self.speech_start = spans[-1].end
         return spans
 
     def _cut(self, end: int) -> Span:
-        start = self._speech_start or 0
-        self._speech_start = None
+        start = self.speech_start or 0
+        self.speech_start = None
         self._last_end = end
         return Span(start, self._buffer[start - self._offset : end - self._offset].copy())
 
@@ -171,8 +241,7 @@ class VadSegmenter:
 
     def _forget(self) -> None:
         """Drop samples that no later span can hold; a start is reported up to one pad back."""
-        pad = PAD_MS * SAMPLE_RATE // 1000 + 2 * VAD_WINDOW
-        keep = self._judged - pad if self._speech_start is None else self._speech_start
+        keep = self._judged - self._pad if self.speech_start is None else self.speech_start
         keep = max(keep, self._offset)
         self._buffer = self._buffer[keep - self._offset :]
         self._offset = keep
@@ -195,8 +264,15 @@ def one_torch_thread() -> Iterator[None]:
         torch.set_num_threads(n_threads)
 
 
-def load_detector() -> Any:
-    """A fresh Silero VAD stream: call it with float32 [512] → None, {'start': i} or {'end': i}.
+def load_detector(
+    threshold: float = THRESHOLD, pause_ms: int = MIN_PAUSE_MS, pad_ms: int = PAD_MS
+) -> Detector:
+    """A fresh Silero VAD stream.
+
+    Args:
+        threshold: probability of speech from which on it is heard.
+        pause_ms: shortest silence that ends it.
+        pad_ms: kept on both sides of it.
 
     The model carries state, so every stream has its own (2 MB, loaded in tens of milliseconds).
     """
@@ -205,9 +281,11 @@ def load_detector() -> Any:
         from silero_vad import VADIterator, load_silero_vad
 
         model = load_silero_vad()
-    return VADIterator(
+    detector: Detector = VADIterator(
         model,
+        threshold=threshold,
         sampling_rate=SAMPLE_RATE,
-        min_silence_duration_ms=MIN_PAUSE_MS,
-        speech_pad_ms=PAD_MS,
+        min_silence_duration_ms=pause_ms,
+        speech_pad_ms=pad_ms,
     )
+    return detector

@@ -68,9 +68,12 @@ class Tokenizer:
         except (OSError, RuntimeError) as error:
             raise InvalidModel(f"{path.name}: not a sentencepiece model") from error
         self.vocab_size: int = self._processor.get_piece_size()
-        self._pieces: list[str] = [
-            self._processor.id_to_piece(index) for index in range(self.vocab_size)
-        ]
+        try:
+            self._pieces: list[str] = [
+                self._processor.id_to_piece(index) for index in range(self.vocab_size)
+            ]
+        except UnicodeDecodeError as error:
+            raise InvalidModel(f"{path.name}: a piece is not UTF-8") from error
         self._special = {
             index
             for index, piece in enumerate(self._pieces)

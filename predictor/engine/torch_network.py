@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from predictor.engine.encoder import SenseVoiceNetwork
-from predictor.engine.errors import InvalidModel
+from predictor.engine.errors import InvalidModel, OutOfMemory
 from predictor.engine.frontend import Frontend
 from predictor.engine.network import (
     CHUNK_FRAMES,
@@ -78,6 +78,13 @@ class TorchNetwork:
         logits: Tensor = self.module.ctc(encoded[:N_QUERIES])
         array: NDArray[np.float32] = logits.float().numpy()
         return array
+
+    def failure(self, error: Exception) -> OutOfMemory | None:
+        # torch's allocator for CPUs has no exception of its own.
+        if isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error):
+            error.__traceback__ = None
+            return OutOfMemory("the server has not the memory to recognise this audio now")
+        return None
 
 
 def build_module(

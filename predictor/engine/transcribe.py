@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from predictor.engine import audio
-from predictor.engine.assembly import Hypothesis, assemble
+from predictor.engine.assembly import Hypothesis, assemble, segment
 from predictor.engine.checkpoint import Checkpoint
 from predictor.engine.cpu import available_cpus
 from predictor.engine.decoding import Tags, decode_tags, decode_tokens
@@ -27,6 +27,7 @@ from predictor.engine.types import (
     NO_SPEECH,
     SAMPLE_RATE,
     SPOKEN_LANGUAGES,
+    Segment,
     StageTimes,
     TranscribeOptions,
     Transcript,
@@ -140,8 +141,24 @@ class Engine:
         """The hypotheses of an exhausted recording's clips, in the clips' order → its transcript."""
         return assemble(recording, hypotheses, self.tokenizer, self._seconds_per_frame)
 
-    def open(self, source: bytes | Waveform, options: TranscribeOptions) -> Recording:
+    def segment(self, hypothesis: Hypothesis, options: TranscribeOptions) -> Segment:
+        """One hypothesis → its segment, before the rest is known. Not for ``overlap`` segmentation,
+        where windows share out their words at the end."""
+        return segment(hypothesis, options, self.tokenizer, self._seconds_per_frame)
+
+    def open(
+        self,
+        source: bytes | Waveform,
+        options: TranscribeOptions,
+        decode: audio.Decode = audio.decode,
+    ) -> Recording:
         """Start decoding. Iterating the recording decodes and cuts on, lazily.
+
+        Args:
+            source: as for :meth:`transcribe`.
+            options: what the caller wants.
+            decode: what decodes a file: the bytes, the longest audio taken in seconds, whether to keep
+                channels apart → blocks as of :class:`Recording`.
 
         Raises:
             InvalidAudio, AudioTooLarge: found at once; damage further on is raised while iterating.
@@ -152,10 +169,24 @@ class Engine:
             return Recording(audio.from_waveform(source, self._max_audio_seconds), options)
         audio.check_size(source, self._max_audio_bytes)
         split = options.channels == "split"
-        return Recording(audio.decode(source, self._max_audio_seconds, split), options)
+        return Recording(decode(source, self._max_audio_seconds, split), options)
 
     def recognize(self, clips: Sequence[Clip]) -> list[Hypothesis]:
-        """One network batch. A clip's result does not depend on its neighbours."""
+        """One network batch. A clip's result does not depend on its neighbours.
+
+        Raises:
+            OutOfMemory: so many clips do not fit; the memory they took is free again.
+            DeviceLost: this engine will never recognise anything again.
+        """
+        try:
+            return self._recognize(clips)
+        except Exception as error:
+            failure = self.network.failure(error)
+            if failure is None:
+                raise
+        raise failure
+
+    def _recognize(self, clips: Sequence[Clip]) -> list[Hypothesis]:
         started = time.perf_counter()
         features = [self.network.features(clip.span.samples) for clip in clips]
         featured = time.perf_counter()

@@ -151,6 +151,9 @@ class LoudnessDetector:
 
     def __init__(self, threshold: float = 0.05) -> None:
         self._threshold = threshold
+        self.reset_states()
+
+    def reset_states(self) -> None:
         self._at = 0
         self._quiet_since: int | None = None
         self._speaking = False

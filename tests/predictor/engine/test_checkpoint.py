@@ -49,8 +49,10 @@ def model(random_model_dir, tmp_path):
 
 
 def edit_manifest(directory, **changes):
+    """As if the manifest had been written so."""
     path = directory / MANIFEST
     manifest = {**json.loads(path.read_text(encoding="utf-8")), **changes}
+    manifest["checksum"] = module.checksum(manifest)
     path.write_text(json.dumps(manifest), encoding="utf-8")
 
 
@@ -194,6 +196,17 @@ def test_a_manifest_of_another_form_is_refused(model, changes, message):
         Checkpoint(model)
 
 
+@pytest.mark.parametrize("field", ["name", "source", "revision", "licence", "notice"])
+def test_a_manifest_that_was_altered_is_refused(model, field):
+    path = model / MANIFEST
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**manifest, field: manifest[field] + "."}), encoding="utf-8")
+    with pytest.raises(InvalidModel, match=f"^{MANIFEST}: was altered"):
+        Checkpoint(model)
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    assert Checkpoint(model)
+
+
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff\xfe\x00"])
 def test_a_manifest_that_is_no_json_object_is_refused(model, content):
     (model / MANIFEST).write_bytes(content)
@@ -216,9 +229,9 @@ def test_every_file_needs_a_digest(model, file):
     [
         ({"model": "Paraformer"}, "model must be SenseVoiceSmall"),
         ({"encoder": "ConformerEncoder"}, "encoder must be SenseVoiceEncoderSmall"),
-        ({"encoder_conf": {"output_size": 10**9}}, "output_size must be at most 65536"),
+        ({"encoder_conf": {"output_size": 10**9}}, "output_size must be at most 8192"),
         ({"encoder_conf": {"linear_units": 10**12}}, "linear_units must be at most 65536"),
-        ({"encoder_conf": {"num_blocks": 10**9}}, "num_blocks must be at most 65536"),
+        ({"encoder_conf": {"num_blocks": 10**9}}, "num_blocks must be at most 1024"),
         ({"encoder_conf": {"num_blocks": 0}}, "num_blocks must be at least 1"),
         ({"encoder_conf": {"num_blocks": "many"}}, CONFIG),
         ({"encoder_conf": {"num_blocks": None}}, CONFIG),
@@ -229,7 +242,7 @@ def test_every_file_needs_a_digest(model, file):
         ({"encoder_conf": None}, "must be mappings"),
         ({"frontend_conf": {"window": "hanning"}}, "window must be 'hamming'"),
         ({"frontend_conf": {"frame_shift": 0}}, "frame_shift must be at least 1"),
-        ({"frontend_conf": {"n_mels": 10**7}}, "n_mels must be at most 65536"),
+        ({"frontend_conf": {"n_mels": 10**7}}, "n_mels must be at most 512"),
         ({"frontend_conf": {"fs": 8000}}, "fs"),
     ],
 )

@@ -1,5 +1,7 @@
 """What the GPU's network does beside CUDA itself, on the CPU: it must agree with the reference."""
 
+import asyncio
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,11 +12,15 @@ from predictor.engine.batch_frontend import BatchFrontend
 from predictor.engine.checkpoint import Checkpoint
 from predictor.engine.cuda_graphs import Inputs
 from predictor.engine.encoder import SenseVoiceNetwork
+from predictor.engine.errors import DeviceLost, OutOfMemory
 from predictor.engine.gpu_network import GpuNetwork
 from predictor.engine.network import N_QUERIES, Queries
+from predictor.engine.recording import Clip
+from predictor.engine.segment import Span
 from predictor.engine.torch_network import TorchNetwork, build_module
 from predictor.engine.transcribe import Engine
 from predictor.engine.types import TranscribeOptions
+from predictor.server.batching import Batcher
 
 AUTO = Queries(language=0, textnorm=14)
 LENGTHS = [16_000, 900, 1, 23_456, 8_000]
@@ -116,3 +122,83 @@ def test_nothing_is_asked_of_the_device_while_a_batch_is_started(random_model_di
     outputs = network._forward(Inputs(features, rows, rows[:, 0]))
     assert outputs.ids.shape == outputs.log_probabilities.shape == (2, 64)
     assert outputs.tag_logits.shape == (2, N_QUERIES, checkpoint.network_config.vocab_size)
+
+
+class Scarce:
+    """Stands before a network's forward pass and has memory for so many frames."""
+
+    def __init__(self, network, monkeypatch, frames):
+        self._forward, self._frames = network._forward, frames
+        self.held = []
+        monkeypatch.setattr(network, "_forward", self)
+
+    def __call__(self, inputs):
+        if inputs.features.shape[0] * inputs.features.shape[1] > self._frames:
+            tensor = inputs.features.clone()
+            self.held.append(weakref.ref(tensor))
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return self._forward(inputs)
+
+
+def clip(seconds, seed):
+    samples = np.random.default_rng(seed).normal(0, 0.1, int(16_000 * seconds))
+    return Clip(Span(0, samples.astype(np.float32)), TranscribeOptions())
+
+
+def ids(hypothesis) -> list[int]:
+    return [token.id for token in hypothesis.tokens]
+
+
+@pytest.fixture
+def gpu_engine(random_model_dir, network) -> Engine:
+    engine = Engine(random_model_dir, precision="fp32")
+    engine.network = network
+    return engine
+
+
+def test_a_batch_that_does_not_fit_says_so_and_holds_nothing(gpu_engine, network, monkeypatch):
+    scarce = Scarce(network, monkeypatch, frames=100)
+    with pytest.raises(OutOfMemory, match="the GPU has not the memory"):
+        gpu_engine.recognize([clip(3, seed) for seed in range(4)])
+    # What a traceback keeps alive would still be there when half of the batch is tried.
+    assert [tensor() for tensor in scarce.held] == [None]
+    assert len(gpu_engine.recognize([clip(3, 0)])) == 1
+
+
+def test_in_a_batcher_every_clip_has_its_words_whatever_the_memory(
+    gpu_engine, network, monkeypatch
+):
+    clips = [clip(2 + seed / 50, seed) for seed in range(16)]
+    expected = [ids(gpu_engine.recognize([each])[0]) for each in clips]
+    Scarce(network, monkeypatch, frames=200)
+
+    async def words():
+        batcher = Batcher(
+            gpu_engine.recognize, max_batch_clips=64, max_batch_seconds=600, max_queue_seconds=600
+        )
+        with batcher.lane() as lane:
+            done = await asyncio.gather(*map(lane.put, clips))
+        limit = batcher.batch_seconds
+        batcher.close()
+        return [ids(each.result) for each in done], limit
+
+    found, limit = asyncio.run(words())
+    assert found == expected
+    assert limit < 32
+
+
+def test_other_libraries_say_it_in_other_words(network):
+    for error in (
+        MemoryError(),
+        torch.AcceleratorError("CUDA error: out of memory\nCUDA kernel errors might be ..."),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    ):
+        assert isinstance(network.failure(error), OutOfMemory)
+
+
+def test_a_failure_that_the_device_survives_is_the_clips_own(network, monkeypatch):
+    assert network.failure(ValueError("shape")) is None
+    assert network.failure(torch.AcceleratorError("CUDA error: invalid argument")) is None
+    monkeypatch.setattr(network, "_answers", lambda: False)
+    failure = network.failure(torch.AcceleratorError("CUDA error: device-side assert triggered"))
+    assert isinstance(failure, DeviceLost)

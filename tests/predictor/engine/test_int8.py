@@ -1,8 +1,11 @@
 """The int8 network: what float32 computes but for rounding, and to the last bit whoever is beside."""
 
 import gc
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import openvino as ov
@@ -15,10 +18,12 @@ from predictor.engine.assembly import assemble
 from predictor.engine.checkpoint import Checkpoint
 from predictor.engine.cpu import has_vnni, multiplies_int8
 from predictor.engine.encoder import SenseVoiceNetwork
+from predictor.engine.errors import OutOfMemory
 from predictor.engine.frontend import Frontend, FrontendConfig
 from predictor.engine.int8 import (
     FRAMES_STEP,
     PASS_FRAMES,
+    Compiled,
     Int8Network,
     compile_graph,
     graph_builder,
@@ -375,3 +380,73 @@ def test_transcripts_in_int8_depend_on_no_neighbour(engines, recordings):
         (alone,) = engine.recognize([clip])
         assert alone.tokens == among_others.tokens
         assert alone.tags == among_others.tags
+
+
+def test_nobody_is_told_of_an_import():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, threading, predictor.engine.int8; "
+            "print(sys.modules['openvino_telemetry'], threading.active_count())",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["None", "1"]
+
+
+SIGNALLED = """
+import signal, sys
+from tests.predictor.engine.test_int8 import USUAL, networks, random_module
+module = random_module(USUAL)
+one, other = networks(USUAL, module)[0], networks(USUAL, module)[0]
+del one, other
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_signals_are_heard_after_networks_have_come_and_gone():
+    done = subprocess.run([sys.executable, "-c", SIGNALLED])
+    assert done.returncode == 7
+
+
+class Request:
+    """An inference request that writes, fails, or does nothing and says nothing."""
+
+    def __init__(self, does):
+        self._does = does
+        self.output = np.zeros((2, 3), np.float32)
+
+    def infer(self, inputs, share_inputs):
+        match self._does.pop(0):
+            case "write":
+                self.output = np.full((len(inputs[0]), 3), inputs[0][0], np.float32)
+            case "fail":
+                raise RuntimeError("std::bad_alloc")
+
+    def get_output_tensor(self, index):
+        return SimpleNamespace(data=self.output)
+
+
+def test_an_output_that_was_not_written_is_nobodys_result(random_engine):
+    """OpenVINO 2026 keeps silent where it finds no memory, and leaves the output of the call before."""
+    does = ["write", "write", "nothing", "write", "fail", "nothing", "write"]
+    compiled = Compiled(SimpleNamespace(create_infer_request=lambda: Request(does)))
+    one, two = np.ones(2), np.full(2, 2.0)
+    assert (compiled(one) == 1).all()
+    assert (compiled(two) == 2).all()
+    with pytest.raises(MemoryError) as unwritten:
+        compiled(one)
+    assert (compiled(one) == 1).all()
+    with pytest.raises(RuntimeError) as failed:
+        compiled(two)
+    # A fresh request has an output, too.
+    with pytest.raises(MemoryError):
+        compiled(np.ones(5))
+    assert (compiled(two) == 2).all()
+    for error in (unwritten.value, failed.value):
+        assert isinstance(random_engine.network.failure(error), OutOfMemory)
+    assert random_engine.network.failure(RuntimeError("shape")) is None

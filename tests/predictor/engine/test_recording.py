@@ -64,6 +64,16 @@ def test_long_silence_is_decoded_in_steps():
     assert recording.duration == 3600
 
 
+def test_a_pause_of_the_blocks_ends_the_step_and_loses_nothing():
+    pause = np.zeros((1, 0), np.float32)
+    second = np.full((1, SAMPLE_RATE), 0.1, np.float32)
+    half = second[:, ::2]
+    recording = Recording(iter([pause, half, pause, half, second, pause, pause]), MIXED)
+    assert [recording.advance() for _ in range(4)] == [[]] * 4
+    (clip,) = recording
+    assert clip.duration == recording.duration == 2.0
+
+
 def test_stage_times_only_grow():
     recording = recording_of(hum(90))
     seen = [recording.times, *(recording.times for _ in recording)]

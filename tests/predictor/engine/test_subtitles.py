@@ -2,7 +2,7 @@
 
 import pytest
 
-from predictor.engine.subtitles import CUE_SECONDS, srt
+from predictor.engine.subtitles import CUE_SECONDS, srt, vtt
 from predictor.engine.types import Segment, Tag, Transcript, Word
 
 TAG = Tag("en", 1.0)
@@ -33,6 +33,14 @@ def test_segments_are_numbered_cues():
     assert srt(transcript(segment(0.5, 2.25, "hello"), segment(3661.0, 3662.0, "好"))) == (
         "1\n00:00:00,500 --> 00:00:02,250\nhello\n\n2\n01:01:01,000 --> 01:01:02,000\n好\n"
     )
+
+
+def test_webvtt_has_the_same_cues():
+    assert vtt(transcript(segment(0.5, 2.25, "a < b & c"), segment(3661.0, 3662.0, "好"))) == (
+        "WEBVTT\n\n00:00:00.500 --> 00:00:02.250\na &lt; b &amp; c\n\n"
+        "01:01:01.000 --> 01:01:02.000\n好\n"
+    )
+    assert vtt(transcript()) == "WEBVTT\n"
 
 
 @pytest.mark.parametrize("segments", [None, (), (segment(0, 1, ""),)])

@@ -340,6 +340,14 @@ def test_a_segment_says_what_its_piece_of_the_audio_says(demo_engine, long_audio
         assert segment.text == alone.text
 
 
+def test_segments_one_by_one_are_those_of_the_transcript(demo_engine, long_audio):
+    asked = options(timestamps="word", distributions=True)
+    recording = demo_engine.open(Waveform(long_audio[0]), asked)
+    hypotheses = demo_engine.recognize(list(recording))
+    one_by_one = [demo_engine.segment(hypothesis, asked) for hypothesis in hypotheses]
+    assert tuple(one_by_one) == demo_engine.assemble(recording, hypotheses).segments
+
+
 def test_joined_windows_say_what_each_window_says(demo_engine, long_audio):
     """Outside of what two windows share, exactly; within, no word that neither of them heard."""
     samples = long_audio[0][: round(55.98 * SAMPLE_RATE)]

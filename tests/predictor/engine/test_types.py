@@ -67,7 +67,8 @@ def test_defaults():
         ({"use_itn": "yes"}, ["'use_itn'", "boolean"]),
         ({"rich": 1}, ["'rich'", "boolean"]),
         ({"lang": "zh"}, ["'lang' is unknown", "language", "use_itn", "segmentation"]),
-        ({"lang": "zh", "rich": 3}, ["'lang'", "'rich'"]),
+        ({"language": "xx", "rich": 3}, ["'language'", "'rich'"]),
+        ({"lang": "zh", "rich": 3}, ["'lang' is unknown"]),
     ],
 )
 def test_messages_name_the_option_and_what_it_may_be(options, parts):
