@@ -11,7 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from pipelines.fetching.errors import DiskFull
+from pipelines.fetching.errors import CacheUnavailable, DiskFull
 
 logger = logging.getLogger(__name__)
 
@@ -50,15 +50,23 @@ def scratch(directory: Path) -> Iterator[Path]:
 
 @contextmanager
 def room(cache: Path) -> Iterator[None]:
-    """Raises: DiskFull: the work within ran out of space on the cache's disk."""
+    """For work on the cache's disk.
+
+    Raises:
+        DiskFull: it has run out of space.
+        CacheUnavailable: any other error of the disk.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise DiskFull(
-            f"{cache}: {os.strerror(error.errno)}; what was written is removed again. SenseVoiceSmall "
-            "takes 2.5 GB there: make room, or enlarge the volume"
+        if error.errno in FULL:
+            raise DiskFull(
+                f"{cache}: {os.strerror(error.errno)}; what was written is removed again. "
+                "SenseVoiceSmall takes 2.5 GB there: make room, or enlarge the volume"
+            ) from error
+        raise CacheUnavailable(
+            f"the model cache {cache}: {error}; see that its volume is mounted, and writable for user "
+            f"{os.getuid()}, and run again: what is whole is used"
         ) from error
 
 
@@ -89,10 +97,10 @@ def write_text(path: Path, text: str) -> None:
 
 
 def read_text(path: Path) -> str:
-    """The file's text; empty where there is none."""
+    """The file's text; empty where there is none. What is damaged is text too, and means nothing."""
     try:
-        return path.read_text(encoding="utf-8").strip()
-    except FileNotFoundError:
+        return path.read_text(encoding="utf-8", errors="replace").strip()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # Of a path out of a damaged text.
         return ""
 
 

@@ -11,3 +11,7 @@ class HubUnavailable(FetchFailed):
 
 class DiskFull(FetchFailed):
     """The cache has no room; what was written so far is gone again."""
+
+
+class CacheUnavailable(FetchFailed):
+    """The cache's volume is gone, read-only or broken; nothing was left that looks whole."""

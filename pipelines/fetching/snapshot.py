@@ -80,7 +80,8 @@ class Snapshots:
         """Fetch what is missing of a commit. What a killed or failed run brought is kept and used.
 
         Raises:
-            DiskFull, FetchFailed: see ``Hub.download``.
+            DiskFull, CacheUnavailable: see :func:`.cache.room`.
+            FetchFailed: see ``Hub.download``.
         """
         with locked(self._root):
             # Another process may have brought it meanwhile.
@@ -93,7 +94,7 @@ class Snapshots:
                     record = self._complete(partial, listing, hub)
                     publish(partial, self.directory(listing.commit))
             except DiskFull:
-                shutil.rmtree(partial)
+                shutil.rmtree(partial, ignore_errors=True)
                 raise
             for given_up in self._root.glob(".*.partial"):
                 shutil.rmtree(given_up)
@@ -122,7 +123,7 @@ class Snapshots:
         path.unlink(missing_ok=True)
         hub.download(self._source.repository, self._source.revision, file, directory)
         if not file.matches(path):
-            path.unlink()
+            path.unlink(missing_ok=True)
             raise FetchFailed(
                 f"{hub.name}: {file.name} of {self._source.repository}@{self._source.revision}: wrong size "
                 "or digest, not what the hub lists; run again, and if this stays so, tell the hub, or "
@@ -139,6 +140,11 @@ def snapshot(source: HubSource, cache: Path, hub: Hub) -> tuple[str, Path, Recor
     Raises:
         FetchFailed: it cannot be had.
     """
+    with room(cache):
+        return _snapshot(source, cache, hub)
+
+
+def _snapshot(source: HubSource, cache: Path, hub: Hub) -> tuple[str, Path, Record]:
     snapshots = Snapshots(cache, source)
     record = snapshots.find(source.revision) if source.immutable else None
     if record:

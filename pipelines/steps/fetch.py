@@ -57,6 +57,7 @@ def fetch(source: str, cache: Path, *, mount_root: Path = MOUNT_ROOT) -> Fetched
         FetchFailed: the source is malformed, lacks files or does not match its digests.
         HubUnavailable: the hub does not answer and the cache does not have it.
         DiskFull: the cache has no room.
+        CacheUnavailable: its volume is gone, read-only or broken.
     """
     parsed = parse(source, mount_root)
     if isinstance(parsed, LocalSource):

@@ -20,3 +20,10 @@ def test_a_write_that_fails_leaves_the_old_text_and_nothing_else(tmp_path, monke
         write_text(path, "new")
     assert [found.name for found in path.parent.iterdir()] == ["master"]
     assert read_text(path) == "old"
+
+
+def test_a_damaged_text_is_text_that_means_nothing(tmp_path):
+    (tmp_path / "note").write_bytes(b"\xff\xfe")
+    assert read_text(tmp_path / "note") == "\ufffd\ufffd"
+    for nowhere in ("none", "a\0b", "note/below"):
+        assert read_text(tmp_path / nowhere) == ""

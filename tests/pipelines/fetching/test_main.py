@@ -64,13 +64,11 @@ def test_a_source_that_cannot_be_had_is_told_in_a_sentence(tmp_path, capsys):
     assert "needs its revision" in printed.err
 
 
-def run_on_small_disk(
-    source: str, kibibytes: int, folder: Path
-) -> "subprocess.CompletedProcess[str]":
+def run_on_own_disk(source: str, options: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     """The command with a cache on a disk of its own, and then what is left there."""
     folder.mkdir()
     script = (
-        f'mount -t tmpfs -o size={kibibytes}k none "$1" || exit 77\n'
+        f'mount -t tmpfs -o {options} none "$1" || exit 77\n'
         '"${@:2}"; status=$?\n'
         'cd "$1"; find . -type f -size +0 >&2; exit $status'
     )
@@ -85,7 +83,8 @@ def run_on_small_disk(
 
 @pytest.mark.parametrize("scheme", ["modelscope", "hf"])
 def test_a_disk_that_fills_up_in_a_download_is_told_and_cleaned(hub, scheme, tmp_path):
-    done = run_on_small_disk(f"{scheme}://someone/model@{hub.commit}", 200, tmp_path / "cache")
+    source = f"{scheme}://someone/model@{hub.commit}"
+    done = run_on_own_disk(source, "size=200k", tmp_path / "cache")
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
     assert "make room" in done.stderr
@@ -93,7 +92,15 @@ def test_a_disk_that_fills_up_in_a_download_is_told_and_cleaned(hub, scheme, tmp
 
 
 def test_a_disk_that_fills_up_in_preparing_is_told_and_cleaned(random_source_dir, tmp_path):
-    done = run_on_small_disk(str(random_source_dir), 200, tmp_path / "cache")
+    done = run_on_own_disk(str(random_source_dir), "size=200k", tmp_path / "cache")
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_a_volume_that_is_read_only_is_named(random_source_dir, tmp_path):
+    done = run_on_own_disk(str(random_source_dir), "ro", tmp_path / "cache")
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith(f"error: the model cache {tmp_path / 'cache'}: ")
+    assert "Read-only file system" in done.stderr
+    assert "mounted, and writable" in done.stderr
