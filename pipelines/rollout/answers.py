@@ -1,12 +1,14 @@
 """What one revision says of itself, and of audio: KServe's v2 protocol over HTTP."""
 
-import json
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import httpx
 
 from pipelines.rollout.target import Revision
+from predictor.client import InvalidAnswer
+from predictor.client.wire import message, transcript
 
 TAGS = ("language", "emotion", "event")
 
@@ -87,30 +89,18 @@ class Answers:
         Raises:
             BadAnswer: see there.
         """
-        size = {"binary_data_size": len(audio)}
-        tensor = {
-            "name": "audio",
-            "shape": [len(audio)],
-            "datatype": "UINT8",
-            "parameters": size,
-        }
-        wanted = [{"name": name} for name in ("text", *TAGS)]
-        options = {"use_itn": False}
-        head = json.dumps({"inputs": [tensor], "outputs": wanted, "parameters": options}).encode()
+        sent = message(audio, {"use_itn": False})
         started = time.perf_counter()
         response = self._send(
-            "POST",
-            f"{url}{self._path}/infer",
-            content=head + audio,
-            headers={"Inference-Header-Content-Length": str(len(head))},
+            "POST", f"{url}{self._path}/infer", content=sent.content, headers=sent.headers
         )
         seconds = time.perf_counter() - started
         try:
-            outputs = {each["name"]: str(each["data"][0]) for each in response.json()["outputs"]}
-            tags = {kind: outputs[kind] for kind in TAGS}
-            return Answer(_identity(response), outputs["text"], tags, seconds)
-        except (ValueError, KeyError, TypeError, IndexError) as error:
+            found = transcript(response)
+        except InvalidAnswer as error:
             raise BadAnswer(f"{url}: not an answer of the v2 protocol") from error
+        tags = {kind: getattr(found, kind).label for kind in TAGS}
+        return Answer(_identity(response), found.text, tags, seconds)
 
     def close(self) -> None:
         self._client.close()
@@ -120,7 +110,7 @@ class Answers:
         method: str,
         url: str,
         content: bytes | None = None,
-        headers: dict[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> httpx.Response:
         try:
             response = self._client.request(method, url, content=content, headers=headers)

@@ -6,19 +6,28 @@ from typing import Any, Literal
 
 from pipelines.rollout.answers import Answers, Asked, BadAnswer
 from pipelines.rollout.drive import Drive, NotSettled, Rejected
+from pipelines.rollout.ending import ending, told
 from pipelines.rollout.lease import (
     ChangedElsewhere,
-    Clock,
     Lease,
     RolloutRunning,
+    Superseded,
     new_state,
-    patiently,
 )
+from pipelines.rollout.patience import Clock, patiently, undisturbed
 from pipelines.rollout.plan import Plan
 from pipelines.rollout.replay import Clip
 from pipelines.rollout.report import Report
 from pipelines.rollout.state import Candidate, RolloutState, read_state
-from pipelines.rollout.target import Conflict, Observed, Registry, Revision, Target, TrafficMeter
+from pipelines.rollout.target import (
+    Observed,
+    Refused,
+    Registry,
+    Revision,
+    Target,
+    TrafficMeter,
+    Unavailable,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,47 +59,49 @@ class Attempt:
     answers: Answers
 
     def roll_out(self, candidate: Candidate) -> Outcome:
+        return undisturbed(self.clock, self.plan.poll_seconds, lambda: self._roll_out(candidate))
+
+    def _roll_out(self, candidate: Candidate) -> Outcome:
         while True:
             seen = self._settled()
             prior = read_state(self.target.name, seen.state)
-            try:
-                if prior is None or prior.finished:
-                    if self._serves(seen, candidate):
-                        return self._already(candidate)
-                    return self._finish(self._begin(seen, candidate, prior))
-                if prior.alive(self.clock.now()):
-                    self._refuse_another(prior, candidate)
-                    self.clock.sleep(self.plan.poll_seconds)
-                    continue
-                lease = self._take_over(seen, prior)
-                if prior.candidate == candidate:
-                    return self._finish(lease)
-                self._clear(lease, f"its rollout died, and that of {candidate.version} began")
-            except Conflict:
+            if prior is None or prior.finished:
+                if self._serves(seen, candidate):
+                    return self._already(candidate)
+                return self._finish(self._begin(seen, candidate, prior))
+            if prior.alive(self.clock.now()):
+                self._refuse_another(prior, candidate)
                 self.clock.sleep(self.plan.poll_seconds)
+                continue
+            lease = self._take_over(seen, prior)
+            if prior.candidate == candidate:
+                return self._finish(lease)
+            self._clear(lease, f"its rollout died, and that of {candidate.version} began")
 
-    def abandon(self, version: str) -> Outcome | None:
+    def abandon(self, version: str | None) -> Outcome | None:
+        return undisturbed(self.clock, self.plan.poll_seconds, lambda: self._abandon_left(version))
+
+    def _abandon_left(self, version: str | None) -> Outcome | None:
+        began = self.clock.steady()
         while True:
             seen = patiently(self.plan, self.clock, self.target.observe)
             state = read_state(self.target.name, seen.state)
-            if state is None or state.finished or state.candidate.version != version:
+            if state is None or state.finished or version not in (None, state.candidate.version):
                 return None
-            if state.alive(self.clock.now()):
-                self.clock.sleep(self.plan.poll_seconds)
-                continue
-            try:
+            if not state.alive(self.clock.now()):
                 return self._abandon(self._take_over(seen, state), "its rollout died")
-            except Conflict:
-                self.clock.sleep(self.plan.poll_seconds)
+            if version is None and self.clock.steady() - began > state.lease:
+                return None  # Its process lives.
+            self.clock.sleep(self.plan.poll_seconds)
 
     def _settled(self) -> Observed:
-        deadline = self.clock.now() + self.plan.ready_timeout_seconds
+        deadline = self.clock.steady() + self.plan.ready_timeout_seconds
         while True:
             seen = patiently(self.plan, self.clock, self.target.observe)
             prior = read_state(self.target.name, seen.state)
             if seen.settled or (prior and not prior.finished):
                 return seen
-            if self.clock.now() > deadline:
+            if self.clock.steady() > deadline:
                 raise NotSettled(
                     f"{self.target.name}: its controller has not acted on its last change"
                 )
@@ -148,6 +159,9 @@ class Attempt:
         except ChangedElsewhere as error:
             self._stop(Lease(self.target, self.plan, self.clock, prior), error)
             raise
+        except (Refused, Unavailable, KeyboardInterrupt, SystemExit) as error:
+            error.add_note(ending(self.target.name, prior, told(error)))
+            raise
         self.report.tell(
             "RolloutResumed",
             f"rollout {prior.rollout} of version {prior.candidate.version} was left {prior.phase} by "
@@ -169,10 +183,11 @@ class Attempt:
         """
         try:
             self._abandon(lease, reason)
-        except NotSettled as error:
-            if lease.state.phase != "promoting":
+        except (NotSettled, Refused) as error:
+            if isinstance(error, NotSettled) and lease.state.phase != "promoting":
                 raise
-            # A candidate that broke once it was promoted must not keep its cure away.
+            # Neither a candidate that broke once it was promoted, nor a registry that has lost its
+            # version, must keep its cure away.
             lease.write(phase="stopped", reason=str(error))
             self.report.tell("RolloutStopped", str(error), warning=True)
 
@@ -189,14 +204,36 @@ class Attempt:
         except ChangedElsewhere as error:
             self._stop(lease, error)
             raise
+        except Superseded:
+            raise
+        except (Exception, KeyboardInterrupt, SystemExit) as error:
+            self._let_go(lease, error)
+            raise
         outcome: Literal["promoted", "rejected"] = (
             "promoted" if lease.state.phase == "promoted" else "rejected"
         )
         return Outcome(outcome, lease.state.candidate.version, reason, self.report.lines)
 
+    def _let_go(self, lease: Lease, error: BaseException) -> None:
+        """Whatever ended it, users do not stay on a candidate that is half judged, and a person is told."""
+        failure = ""
+        try:
+            lease.let_go()
+        except (Exception, KeyboardInterrupt, SystemExit) as another:
+            failure = told(another)
+        note = ending(self.target.name, lease.state, failure, lease.unsure)
+        error.add_note(note)
+        self.report.tell("RolloutInterrupted", f"{told(error)}; {note}", warning=True)
+
     def _stop(self, lease: Lease, error: ChangedElsewhere) -> None:
-        lease.stop(str(error))
-        self.report.tell("RolloutStopped", str(error), warning=True)
+        message = str(error)
+        try:
+            lease.stop(message)
+        except (Exception, KeyboardInterrupt, SystemExit) as failure:
+            note = ending(self.target.name, lease.state, told(failure), lease.unsure)
+            error.add_note(note)
+            message += f"; {note}"
+        self.report.tell("RolloutStopped", message, warning=True)
 
 
 def _steps(drive: Drive) -> str:

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from pipelines.rollout.answers import Answers, Asked, BadAnswer
 from pipelines.rollout.judge import Judgement, judge
-from pipelines.rollout.lease import Clock, Lease, patiently
+from pipelines.rollout.lease import Lease
+from pipelines.rollout.patience import Clock, patiently
 from pipelines.rollout.plan import Plan
 from pipelines.rollout.replay import Clip, judge_replay, replay
 from pipelines.rollout.report import Report
@@ -120,7 +121,7 @@ class Drive:
         Raises:
             Rejected: it cannot become so, or not in time.
         """
-        deadline = self._clock.now() + self._plan.ready_timeout_seconds
+        deadline = self._clock.steady() + self._plan.ready_timeout_seconds
         while True:
             seen = self.lease.look()
             revision = seen.candidate or seen.stable
@@ -133,7 +134,7 @@ class Drive:
                 return seen, revision
             if seen.settled and seen.candidate and seen.candidate.failure:
                 raise Rejected(f"{seen.candidate.name}: {seen.candidate.failure}")
-            if self._clock.now() > deadline:
+            if self._clock.steady() > deadline:
                 raise Rejected(f"after {self._plan.ready_timeout_seconds:.0f} s {missing}")
             self._clock.sleep(self._plan.poll_seconds)
 
@@ -180,7 +181,7 @@ class Drive:
             NotSettled: they do not have it in time.
         """
         state = self.lease.state
-        deadline = self._clock.now() + self._plan.ready_timeout_seconds
+        deadline = self._clock.steady() + self._plan.ready_timeout_seconds
         while True:
             seen = self.lease.look()
             back, missing = False, "the controller has not acted on the rollback"
@@ -192,7 +193,7 @@ class Drive:
                 missing = self._stranger(Asked(seen.stable, state.stable_digest)) if known else ""
             if not missing:
                 return
-            if self._clock.now() > deadline:
+            if self._clock.steady() > deadline:
                 message = f"rollback: after {self._plan.ready_timeout_seconds:.0f} s {missing}"
                 if back:  # All that a rollback can do; it must not keep the next candidate away.
                     self._report.tell("RolloutStableBroken", message, warning=True)
@@ -223,13 +224,13 @@ class Drive:
         Raises:
             Rejected: too many measurements failed, or proved nothing.
         """
-        began = self._clock.now()
+        began = self._clock.steady()
         failures = inconclusive = 0
         self._report.tell("RolloutStepStarted", f"{percent} % to the candidate", percent=percent)
         while True:
             self._rest(min(self._plan.interval_seconds, self._plan.bake_seconds))
-            found = self._measure(self._clock.now() - began)
-            over = self._clock.now() - began >= self._plan.bake_seconds
+            found = self._measure(self._clock.steady() - began)
+            over = self._clock.steady() - began >= self._plan.bake_seconds
             if found.outcome == "pass" and over:
                 self._report.tell(
                     "RolloutStepPassed", f"{percent} %: {found.reason}", percent=percent
@@ -250,8 +251,8 @@ class Drive:
 
     def _rest(self, seconds: float) -> None:
         """Wait, and go on telling that the rollout lives."""
-        until = self._clock.now() + seconds
-        while (left := until - self._clock.now()) > 0:
+        until = self._clock.steady() + seconds
+        while (left := until - self._clock.steady()) > 0:
             self._clock.sleep(min(left, self._plan.poll_seconds))
             self.lease.look()
 

@@ -16,7 +16,7 @@ class Judgement:
 
 
 def judge(plan: Plan, stable: Traffic | None, candidate: Traffic) -> Judgement:
-    """A failed bound wins over a lack of requests, and that over what holds.
+    """A failed bound wins over what is not known, and that over what holds.
 
     With few requests the candidate still fails where its errors exceed the bound even if all the requests
     up to ``min_requests`` that are missing were answered well.
@@ -31,6 +31,8 @@ def judge(plan: Plan, stable: Traffic | None, candidate: Traffic) -> Judgement:
         failures += _latency(plan, compared, candidate)
     if failures:
         return Judgement("fail", "; ".join(failures))
+    if candidate.stale:
+        return Judgement("inconclusive", "the candidate's figures have not been renewed lately")
     answered = {"candidate": candidate, "stable revision": stable}
     few = [
         f"{traffic.requests} of {plan.min_requests} requests to the {who}"
@@ -39,6 +41,9 @@ def judge(plan: Plan, stable: Traffic | None, candidate: Traffic) -> Judgement:
     ]
     if few:
         return Judgement("inconclusive", ", ".join(few))
+    untimed = [who for who, traffic in answered.items() if traffic and not _timed(traffic)]
+    if untimed:
+        return Judgement("inconclusive", f"no latencies of the {' and the '.join(untimed)}")
     rest = _figures(stable) if stable else "answers nobody"
     return Judgement("pass", f"{_figures(candidate)}; stable revision: {rest}")
 
@@ -66,6 +71,10 @@ def _latency(plan: Plan, stable: Traffic, candidate: Traffic) -> list[str]:
         for name, mine, theirs, bound in compared
         if mine is not None and theirs and mine / theirs > bound
     ]
+
+
+def _timed(traffic: Traffic) -> bool:
+    return not traffic.requests or None not in (traffic.p95_s, traffic.p99_s)
 
 
 def _figures(traffic: Traffic) -> str:

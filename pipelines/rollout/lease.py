@@ -2,23 +2,22 @@
 
 import os
 import socket
-import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from pipelines.rollout.patience import FIRST_RETRY_SECONDS, Clock, patiently, undisturbed
 from pipelines.rollout.plan import Plan
 from pipelines.rollout.state import Candidate, RolloutState, read_state
-from pipelines.rollout.target import Conflict, Observed, ServedModel, Target, Unavailable
+from pipelines.rollout.target import Observed, ServedModel, Target
 
 T = TypeVar("T")
 
-FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.5, 10.0
-"""Pauses while the service's keeper is out of reach, doubling."""
-
 HEARTBEATS = 4
 """Written in the time of one lease: three may fail."""
+
+LET_GO_SECONDS = 10.0
+"""Longest time for the last word of a process that ends; a pod has 30 s by default."""
 
 
 class RolloutRunning(Exception):
@@ -31,32 +30,6 @@ class Superseded(Exception):
 
 class ChangedElsewhere(Exception):
     """Someone else changed the service; says what."""
-
-
-@dataclass(frozen=True, slots=True)
-class Clock:
-    """``now``: seconds since 1970, as other machines count them too."""
-
-    now: Callable[[], float] = time.time
-    sleep: Callable[[float], None] = time.sleep
-
-
-def patiently(plan: Plan, clock: Clock, call: Callable[[], T]) -> T:
-    """The call's result, tried again while the keeper is out of reach.
-
-    Raises:
-        Unavailable: still, after the plan's time.
-    """
-    deadline = clock.now() + plan.unavailable_timeout_seconds
-    pause = FIRST_RETRY_SECONDS
-    while True:
-        try:
-            return call()
-        except Unavailable:
-            if clock.now() + pause > deadline:
-                raise
-            clock.sleep(pause)
-            pause = min(2 * pause, LAST_RETRY_SECONDS)
 
 
 def _claim(
@@ -90,6 +63,7 @@ class Lease:
 
     Attributes:
         state: as last written.
+        unsure: what was to be written last, where no answer says whether it was.
     """
 
     def __init__(self, target: Target, plan: Plan, clock: Clock, state: RolloutState) -> None:
@@ -97,6 +71,7 @@ class Lease:
         self._plan = plan
         self._clock = clock
         self.state = state
+        self.unsure: RolloutState | None = None
 
     @classmethod
     def begin(
@@ -144,10 +119,12 @@ class Lease:
             ChangedElsewhere: the specification, the share or the state is not what was written.
             Unavailable: see :func:`patiently`.
         """
-        seen = self._observe()
-        if self._clock.now() - self.state.heartbeat >= self._plan.lease_seconds / HEARTBEATS:
-            return self.write()
-        return seen
+        seen = patiently(self._plan, self._clock, self._target.observe)
+        self._check(seen)
+        since = self._clock.now() - self.state.heartbeat
+        if 0 <= since < self._plan.lease_seconds / HEARTBEATS:
+            return seen
+        return self.write()  # Also where the clock was set back.
 
     def write(self, **changes: Any) -> Observed:
         """Write the state with ``changes``, and the share in it.
@@ -159,18 +136,15 @@ class Lease:
         text = wanted.model_dump_json()
 
         def once() -> Observed:
-            while True:
-                seen = self._target.observe()
-                if seen.state == text:  # An earlier try that got no answer was made all the same.
-                    return seen
-                self._check(seen)
-                try:
-                    return self._target.write(seen, state=text, percent=wanted.percent)
-                except Conflict:
-                    self._clock.sleep(min(self._plan.poll_seconds, FIRST_RETRY_SECONDS))
+            seen = self._target.observe()
+            if seen.state == text:  # An earlier try that got no answer was made all the same.
+                return seen
+            self._check(seen)
+            return self._target.write(seen, state=text, percent=wanted.percent)
 
-        written = patiently(self._plan, self._clock, once)
-        self.state = wanted
+        self.unsure = wanted
+        written = self._undisturbed(once)
+        self.state, self.unsure = wanted, None
         return written
 
     def stop(self, reason: str) -> None:
@@ -183,29 +157,55 @@ class Lease:
         """
 
         def once() -> None:
-            while True:
-                seen = self._target.observe()
-                state = read_state(self._target.name, seen.state)
-                if state and (state.rollout, state.owner) != (self.state.rollout, self.state.owner):
-                    return
+            seen = self._target.observe()
+            state = read_state(self._target.name, seen.state)
+            if state and (state.rollout, state.owner) != (self.state.rollout, self.state.owner):
+                return
+            # A write without an answer may be the last that was made.
+            last = state or self.state
+            ours = seen.percent == last.percent and seen.percent is not None
+            percent = 0 if ours else seen.percent
+            stopped = {"phase": "stopped", "reason": reason, "percent": percent}
+            text = last.model_copy(update=stopped).model_dump_json()
+            self._target.write(seen, state=text, percent=percent)
+
+        self._undisturbed(once)
+
+    def let_go(self) -> None:
+        """End this process's part, so that the next one need not wait for the lease's end. A candidate that
+        is still being judged has no user meanwhile, where there is a stable revision.
+
+        Raises:
+            Superseded, ChangedElsewhere: see :meth:`look`.
+            Unavailable: for ``LET_GO_SECONDS``.
+        """
+
+        def once() -> None:
+            seen = self._target.observe()
+            found = read_state(self._target.name, seen.state)
+            if found and (found.rollout, found.owner) == (self.state.rollout, self.state.owner):
                 # A write without an answer may be the last that was made.
-                last = state or self.state
-                ours = seen.percent == last.percent and seen.percent is not None
-                percent = 0 if ours else seen.percent
-                stopped = {"phase": "stopped", "reason": reason, "percent": percent}
-                text = last.model_copy(update=stopped).model_dump_json()
-                try:
-                    self._target.write(seen, state=text, percent=percent)
-                    return
-                except Conflict:
-                    self._clock.sleep(min(self._plan.poll_seconds, FIRST_RETRY_SECONDS))
+                known = {"fingerprint": self.state.fingerprint}
+                self.state, self.unsure = found.model_copy(update=known), None
+            self._check(seen)
+            if self.state.finished:
+                return
+            left: dict[str, Any] = {"heartbeat": 0.0}
+            if self.state.phase == "rolling" and self.state.stable:
+                left["percent"] = 0
+            wanted = self.state.model_copy(update=left)
+            self.unsure = wanted
+            text = wanted.model_dump_json()
+            self._target.write(seen, state=text, percent=wanted.percent)
+            self.state, self.unsure = wanted, None
 
-        patiently(self._plan, self._clock, once)
+        self._undisturbed(once, LET_GO_SECONDS)
 
-    def _observe(self) -> Observed:
-        seen = patiently(self._plan, self._clock, self._target.observe)
-        self._check(seen)
-        return seen
+    def _undisturbed(self, once: Callable[[], T], seconds: float | None = None) -> T:
+        pause = min(self._plan.poll_seconds, FIRST_RETRY_SECONDS)
+        return undisturbed(
+            self._clock, pause, lambda: patiently(self._plan, self._clock, once, seconds)
+        )
 
     def _check(self, seen: Observed) -> None:
         mine, name = self.state, self._target.name

@@ -40,9 +40,7 @@ class Report:
         now = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
         line = {"time": now, "reason": reason, "message": message, **figures}
         self.lines.append(line)
-        if self._path:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        self._append(json.dumps(line, ensure_ascii=False) + "\n")
         logger.log(
             logging.WARNING if warning else logging.INFO,
             "%s: %s: %s",
@@ -51,3 +49,12 @@ class Report:
             message,
         )
         self._target.record(reason, message, warning=warning)
+
+    def _append(self, text: str) -> None:
+        if self._path is None:
+            return
+        try:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:  # A full disk must not end a rollout halfway.
+            logger.warning("%s: a line of the report was not written: %s", self._path, error)

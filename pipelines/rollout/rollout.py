@@ -4,7 +4,10 @@ The state is on the service, in the same write as the share it speaks of. So a r
 finished by the next run with the same candidate, from the step that it was in; a run with another
 candidate first finishes a dead one, by rolling it back unless its promotion was decided. Whoever ends
 otherwise leaves the users on a revision that was verified: the stable one has at least its share, and
-the candidate no more than it had earned.
+the candidate no more than it had earned. Whoever ends with an error, or is told to end, first gives all
+users of a candidate that is half judged back to the stable revision, and lets go: the next run with it
+begins at 0 %, at once. The exception's notes, an event and the report say who serves the users then, and
+how to finish it, also where nothing could be written any more.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +16,7 @@ from pathlib import Path
 
 from pipelines.rollout.answers import Answers
 from pipelines.rollout.attempt import Attempt, Outcome
-from pipelines.rollout.lease import Clock
+from pipelines.rollout.patience import Clock
 from pipelines.rollout.plan import Plan
 from pipelines.rollout.replay import Clip
 from pipelines.rollout.report import Report
@@ -79,7 +82,7 @@ def abandon(
     target: Target,
     meter: TrafficMeter,
     registry: Registry,
-    version: str,
+    version: str | None,
     plan: Plan,
     *,
     report: Path | None = None,
@@ -88,6 +91,9 @@ def abandon(
     """Finish what a dead rollout of ``version`` left: rolled back, or promoted where that was decided.
 
     For the exit handler of a pipeline. Waits until the dead rollout's lease has run out.
+
+    Args:
+        version: None: whichever it is, unless it still lives after one lease.
 
     Returns:
         None where no rollout of the version is unfinished.

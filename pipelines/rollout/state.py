@@ -23,7 +23,7 @@ class RolloutState(BaseModel):
     Attributes:
         rollout: its id.
         owner: the process that drives it.
-        heartbeat: when the owner last wrote, in seconds since 1970.
+        heartbeat: when the owner last wrote, in seconds since 1970; 0: it let go of the rollout.
         lease: seconds after which an owner that has not written is dead.
         candidate: what is rolled out.
         phase: ``stopped``: someone else changed the service.
@@ -64,7 +64,8 @@ class RolloutState(BaseModel):
         return ServedModel(one.storage_uri, one.digest, one.image or self.stable_image)
 
     def alive(self, now: float) -> bool:
-        return now - self.heartbeat <= self.lease
+        # A heartbeat far in the future is that of a clock which is wrong, and would never end.
+        return abs(now - self.heartbeat) <= self.lease
 
 
 class InvalidState(ValueError):

@@ -80,8 +80,12 @@ class Unavailable(Exception):
     """The service's keeper does not answer now; trying again may help."""
 
 
+class Refused(Exception):
+    """Trying again does not help; the message tells a person what to change."""
+
+
 class Target(Protocol):
-    """A service that can be rolled out. Calls are safe to repeat."""
+    """A service that can be rolled out. Calls are safe to repeat, and may raise ``Refused``."""
 
     name: str
 
@@ -122,13 +126,15 @@ class Traffic:
     Attributes:
         requests: how many.
         errors: answers with status 5xx, and requests without an answer.
-        p95_s, p99_s: seconds to answer; None without requests.
+        p95_s, p99_s: seconds to answer; None where that is not known, as without requests.
+        stale: nothing has been counted lately, so that nothing is known of the end of the time.
     """
 
     requests: int
     errors: int
     p95_s: float | None
     p99_s: float | None
+    stale: bool = False
 
     @property
     def error_rate(self) -> float:
@@ -136,7 +142,7 @@ class Traffic:
 
 
 class TrafficMeter(Protocol):
-    """Measures users' traffic by revision."""
+    """Measures users' traffic by revision; may raise ``Refused``."""
 
     def measure(self, revision: str, seconds: float) -> Traffic:
         """The last ``seconds`` of a revision.
@@ -148,7 +154,7 @@ class TrafficMeter(Protocol):
 
 class Registry(Protocol):
     """Where versions are kept; told of every outcome. Calls are safe to repeat, and raise ``Unavailable``
-    where another try may help."""
+    where another try may help, ``Refused`` where none does."""
 
     def promoted(self, version: str) -> None:
         """The version serves all users: alias ``champion``; the former champion becomes ``previous``."""

@@ -5,17 +5,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kubernetes.client import ApiException
+from kubernetes.config import ConfigException
 from urllib3.exceptions import HTTPError
 
-from pipelines.rollout.target import Conflict, Unavailable
+from pipelines.rollout.target import Conflict, Refused, Unavailable
 
 
-class ClusterError(Exception):
-    """Trying again does not help; the message tells a person what to change."""
+class ClusterError(Refused):
+    """The cluster refuses, or has not what a rollout needs."""
 
 
-TEMPORARY = (408, 410, 429)
-"""Statuses that another try may not meet, beside 5xx: timeout, expired, too many requests."""
+TEMPORARY = (0, 401, 408, 410, 429)
+"""Statuses that another try may not meet, beside 5xx: no TLS, a token that has been replaced, timeout,
+expired, too many requests. The client reads a pod's token anew every minute."""
 
 
 @contextmanager
@@ -28,8 +30,8 @@ def translated(verb: str, group: str, resource: str, name: str) -> Iterator[None
         name: ``<namespace>/<name>``.
 
     Raises:
-        Conflict: 409.
-        Unavailable: no answer, a status of ``TEMPORARY`` or 5xx.
+        Conflict: 409 to a write.
+        Unavailable: no answer, a status of ``TEMPORARY`` or 5xx, or credentials that cannot be read.
         ClusterError: any other status.
     """
     call = f"{verb} {resource}.{group} {name}"
@@ -37,14 +39,16 @@ def translated(verb: str, group: str, resource: str, name: str) -> Iterator[None
         yield
     except ApiException as error:
         text = f"{call}: {error.status} {error.reason}: {_message(error)}"
-        if error.status == 409:
+        if error.status == 409 and verb != "get":  # What is only read conflicts with nothing.
             raise Conflict(text) from error
-        if error.status in TEMPORARY or error.status >= 500:
+        if error.status in (*TEMPORARY, 409) or error.status >= 500:
+            if error.status == 401:
+                text += " (see that the service account, or the kubeconfig's user, is still valid)"
             raise Unavailable(text) from error
         if error.status == 403:
             text += f" (a Role must allow verb {verb} on {resource} in apiGroup {group})"
         raise ClusterError(text) from error
-    except HTTPError as error:
+    except (HTTPError, ConfigException, OSError) as error:
         raise Unavailable(f"{call}: no answer: {error}") from error
 
 

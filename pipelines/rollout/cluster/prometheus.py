@@ -16,7 +16,7 @@ from pipelines.rollout.cluster.canary import DEPLOYMENT, pod_label
 from pipelines.rollout.cluster.errors import ClusterError
 from pipelines.rollout.target import Traffic, Unavailable
 
-FAULTS = ("internal", "invalid_model", "not_ready")
+FAULTS = ("internal", "invalid_model", "not_ready", "out_of_memory", "device_lost")
 """Values of the label ``reason`` that the predictor answers with a status 5xx. A request of which it knows
 no more than that the client left is not its fault."""
 
@@ -29,11 +29,17 @@ largest value and not the last one, which a container that started again has beg
 
 QUERY = """
 label_replace(sum({requests}), "figure", "requests", "", "")
+or label_replace(time() - max(timestamp({newest})), "figure", "age", "", "")
 or label_replace(sum({errors}), "figure", "errors", "", "")
 or label_replace(histogram_quantile(0.95, sum by (le) ({seconds})), "figure", "p95", "", "")
 or label_replace(histogram_quantile(0.99, sum by (le) ({seconds})), "figure", "p99", "", "")
 """
-"""All figures in one query, so that they speak of one moment."""
+"""All figures in one query, so that they speak of one moment. There is no ``age``, the seconds since the
+newest sample, where no pod of the revision is scraped any more."""
+
+INFO = "PromQL info"
+"""Beginning of warnings that are none, in answers of Prometheus 2. Others say that a part is missing, such
+as a store of Thanos that does not answer."""
 
 
 def query(namespace: str, revision: str, seconds: float) -> str:
@@ -52,6 +58,7 @@ def query(namespace: str, revision: str, seconds: float) -> str:
         requests=growth("sensevoice_requests_total"),
         errors=growth("sensevoice_requests_total", f',reason=~"{"|".join(FAULTS)}"'),
         seconds=growth("sensevoice_request_seconds_bucket"),
+        newest=f"sensevoice_requests_total{{{labels}}}",
     ).strip()
 
 
@@ -74,25 +81,32 @@ class PrometheusMeter:
         self._client = httpx.Client(base_url=base_url, headers=headers, timeout=timeout_s)
 
     def measure(self, revision: str, seconds: float) -> Traffic:
-        """The last ``seconds`` of a revision; scrapes must be several times as frequent.
+        """The last ``seconds`` of a revision; scrapes must be several times as frequent: stale are figures
+        without a sample in the later half.
 
         Quantiles are interpolated in the metric's buckets.
 
         Raises:
-            Unavailable: no answer in time, or a status 408, 429 or 5xx.
+            Unavailable: no answer in time, a status 408, 429 or 5xx, an answer without a part of the data,
+                or a count that is no number.
             ClusterError: the query is refused, something else than Prometheus answers, or the URL is none.
         """
         found = self._ask(query(self._namespace, revision, seconds))
-        requests = round(found.get("requests", 0.0))
+        counted = [found.get(name, 0.0) for name in ("requests", "errors")]
+        if not all(map(math.isfinite, counted)):
+            url = self._client.base_url
+            raise Unavailable(f"Prometheus {url}: the counts of {revision} are no numbers")
+        requests = round(counted[0])
         return Traffic(
             requests=requests,
-            errors=min(round(found.get("errors", 0.0)), requests),
-            p95_s=found.get("p95") if requests else None,
-            p99_s=found.get("p99") if requests else None,
+            errors=min(round(counted[1]), requests),
+            p95_s=_finite(found.get("p95")) if requests else None,
+            p99_s=_finite(found.get("p99")) if requests else None,
+            stale=requests > 0 and not found.get("age", math.inf) <= seconds / 2,
         )
 
     def _ask(self, text: str) -> dict[str, float]:
-        """Finite figures by name."""
+        """Figures by name."""
         try:
             answer = self._client.post("/api/v1/query", data={"query": text})
         except httpx.UnsupportedProtocol as error:
@@ -100,7 +114,7 @@ class PrometheusMeter:
             raise ClusterError(
                 f"Prometheus {url}: a URL begins with http:// or https://"
             ) from error
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             url = self._client.base_url
             raise Unavailable(f"Prometheus {url}: {type(error).__name__}: {error}") from error
         if answer.status_code in (408, 429) or answer.status_code >= 500:
@@ -108,11 +122,22 @@ class PrometheusMeter:
         if answer.status_code != 200:
             raise ClusterError(_refusal(answer))
         try:
-            samples: list[dict[str, Any]] = answer.json()["data"]["result"]
+            told: dict[str, Any] = answer.json()
+            samples: list[dict[str, Any]] = told["data"]["result"]
+            warnings = [str(each) for each in told.get("warnings") or []]
             figures = {s["metric"]["figure"]: float(s["value"][1]) for s in samples}
         except (ValueError, KeyError, TypeError, IndexError) as error:
             raise ClusterError(f"{answer.url} answers, but not as Prometheus does") from error
-        return {name: figure for name, figure in figures.items() if math.isfinite(figure)}
+        missing = [each for each in warnings if not each.startswith(INFO)]
+        if missing:
+            raise Unavailable(
+                f"Prometheus {answer.url}: not all is there: {'; '.join(missing)[:500]}"
+            )
+        return figures
+
+
+def _finite(figure: float | None) -> float | None:
+    return figure if figure is not None and math.isfinite(figure) else None
 
 
 def _refusal(answer: httpx.Response) -> str:

@@ -1,6 +1,7 @@
 """A KServe InferenceService as the target of a rollout."""
 
 import logging
+from typing import Any
 
 from kubernetes import client, config
 from urllib3 import Retry
@@ -9,7 +10,7 @@ from pipelines.rollout.cluster import knative, standard
 from pipelines.rollout.cluster.errors import ClusterError, translated
 from pipelines.rollout.cluster.events import COMPONENT, GROUP, event
 from pipelines.rollout.cluster.inference_service import Document, Mode, is_standard
-from pipelines.rollout.target import Conflict, Observed, ServedModel
+from pipelines.rollout.target import Conflict, Observed, ServedModel, Unavailable
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +111,7 @@ class ClusterTarget:
                 field_validation="Strict",
                 _request_timeout=TIMEOUT_S,
             )
-        return _mode(document).read(document)
+        return _mode(self._checked(document)).read(document)
 
     def record(self, reason: str, message: str, *, warning: bool = False) -> None:
         """An Event on the InferenceService; a failure to write it is logged."""
@@ -137,7 +138,16 @@ class ClusterTarget:
 
     def _get(self) -> Document:
         with translated("get", KIND["group"], KIND["plural"], self._path):
-            document: Document = self._objects.get_namespaced_custom_object(
+            document = self._objects.get_namespaced_custom_object(
                 **KIND, namespace=self.namespace, name=self.name, _request_timeout=TIMEOUT_S
             )
-        return document
+        return self._checked(document)
+
+    def _checked(self, answer: Any) -> Document:
+        """The client takes what is not JSON, such as a proxy's page or half an answer, for text."""
+        if isinstance(answer, dict) and answer.keys() >= {"metadata", "spec"}:
+            return answer
+        raise Unavailable(
+            f"InferenceService {self._path}: something else than the Kubernetes API answers, or a part "
+            f"of its answer is missing ({len(str(answer))} characters)"
+        )

@@ -1,5 +1,7 @@
 """What a local service tells a person."""
 
+from pipelines.rollout.target import Refused
 
-class LocalError(Exception):
-    """Trying again does not help; the message tells what to change."""
+
+class LocalError(Refused):
+    """The service's daemon refuses, or something else answers in its place."""

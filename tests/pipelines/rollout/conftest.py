@@ -1,7 +1,7 @@
 """A service in memory, revisions that answer over HTTP, and a clock that only sleeping moves."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -9,13 +9,15 @@ import pytest
 from pipelines.data.manifest import Utterance
 from pipelines.rollout.answers import Answers
 from pipelines.rollout.drive import Drive
-from pipelines.rollout.lease import Clock, Lease, new_state
+from pipelines.rollout.lease import Lease, new_state
+from pipelines.rollout.patience import Clock
 from pipelines.rollout.plan import Plan, ReplayBounds
 from pipelines.rollout.replay import Clip
 from pipelines.rollout.report import Report
 from pipelines.rollout.rollout import Outcome, abandon, roll_out, rollback
 from pipelines.rollout.state import Candidate, RolloutState
-from pipelines.rollout.target import Observed, Traffic, Unavailable
+from pipelines.rollout.target import Observed
+from tests.pipelines.rollout.doubles import FakeClock, RecordingRegistry, ScriptedMeter
 from tests.pipelines.rollout.memory import MemoryService
 from tests.pipelines.rollout.revisions import Model, RevisionServer
 
@@ -24,52 +26,6 @@ TEXTS = ("turn on the light", "打开客厅的灯", "電気をつけて", "불�
 
 class Killed(BaseException):
     """The process ends here; nothing of it runs any more."""
-
-
-@dataclass
-class FakeClock:
-    """Attributes: seconds: since 1970; sleeping adds to them."""
-
-    seconds: float = 1_800_000_000.0
-
-    def now(self) -> float:
-        return self.seconds
-
-    def sleep(self, seconds: float) -> None:
-        assert seconds >= 0
-        self.seconds += seconds
-
-
-@dataclass
-class ScriptedMeter:
-    """Attributes: script: revision and seconds → its traffic, or an error; asked: all it was asked."""
-
-    script: Callable[[str, float], Traffic] = lambda revision, seconds: Traffic(200, 0, 0.2, 0.4)
-    asked: list[tuple[str, float]] = field(default_factory=list)
-
-    def measure(self, revision: str, seconds: float) -> Traffic:
-        self.asked.append((revision, seconds))
-        return self.script(revision, seconds)
-
-
-@dataclass
-class RecordingRegistry:
-    """Attributes: told: outcomes in their order; outages: calls that still fail."""
-
-    told: list[tuple[str, ...]] = field(default_factory=list)
-    outages: int = 0
-
-    def promoted(self, version: str) -> None:
-        self._tell("promoted", version)
-
-    def rejected(self, version: str, reason: str) -> None:
-        self._tell("rejected", version, reason)
-
-    def _tell(self, *what: str) -> None:
-        if self.outages:
-            self.outages -= 1
-            raise Unavailable("the registry is out of reach")
-        self.told.append(what)
 
 
 @dataclass
@@ -126,7 +82,7 @@ class World:
 
     @property
     def clock(self) -> Clock:
-        return Clock(self.time.now, self.time.sleep)
+        return Clock(self.time.now, self.time.sleep, self.time.steady)
 
     def roll_out(self, letter: str = "b", **changes: Any) -> Outcome:
         plan = changes.pop("plan", self.plan)

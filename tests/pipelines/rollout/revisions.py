@@ -1,12 +1,12 @@
 """Revisions that answer over HTTP as the predictor does."""
 
 import json
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
+
+from tests.pipelines.rollout.loopback import listening
 
 TAGS = {"language": "en", "emotion": "NEUTRAL", "event": "Speech"}
 
@@ -51,24 +51,8 @@ class RevisionServer:
         self.models: dict[str, Model] = {}
         self.route: Callable[[str], tuple[str, str] | None] = lambda route: None
         self.asked: list[tuple[str, str]] = []
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-            disable_nagle_algorithm = True
-
-            def log_message(self, *args: Any) -> None: ...
-
-            def do_GET(self) -> None:
-                outer.answer(self)
-
-            def do_POST(self) -> None:
-                outer.answer(self)
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._server.daemon_threads = True
+        self._server = listening(self.answer, 0.02)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def answer(self, handler: BaseHTTPRequestHandler) -> None:
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
@@ -92,12 +76,10 @@ class RevisionServer:
             return _send(handler, 200, json.dumps({"name": "sensevoice"}).encode(), headers)
         if model.seconds:
             time.sleep(model.seconds)
-        outputs = {"text": model.hear(said), **model.tag(said)}
-        rows = [
-            {"name": key, "shape": [1], "datatype": "BYTES", "data": [value]}
-            for key, value in outputs.items()
-        ]
-        text = json.dumps({"model_name": "sensevoice", "outputs": rows}).encode()
+        tags = {kind: {"label": tag, "confidence": 1.0} for kind, tag in model.tag(said).items()}
+        transcript = json.dumps({"text": model.hear(said), **tags, "duration": 1.0})
+        row = {"name": "transcript", "shape": [1], "datatype": "BYTES", "data": [transcript]}
+        text = json.dumps({"model_name": "sensevoice", "outputs": [row]}).encode()
         return _send(handler, model.status, text if model.body is None else model.body, headers)
 
     def heard(self, revision: str) -> list[str]:
@@ -118,7 +100,7 @@ def _said(handler: BaseHTTPRequestHandler, body: bytes) -> str:
     assert tensor["name"] == "audio"
     assert tensor["datatype"] == "UINT8"
     assert tensor["shape"] == [len(audio)] == [tensor["parameters"]["binary_data_size"]]
-    assert [each["name"] for each in head["outputs"]] == ["text", *TAGS]
+    assert [each["name"] for each in head["outputs"]] == ["transcript"]
     assert head["parameters"] == {"use_itn": False}
     return audio.decode()
 

@@ -50,8 +50,8 @@ def test_a_whole_answer_is_waited_for(answers, url, world):
         b"<html>a gateway</html>",
         b"[]",
         b'{"outputs": []}',
-        b'{"outputs": [{"name": "text", "data": []}]}',
-        b'{"outputs": [{"name": "text", "data": ["x"]}]}',
+        b'{"outputs": [{"name": "transcript", "data": []}]}',
+        b'{"outputs": [{"name": "transcript", "data": ["x"]}]}',
         b'{"error": "no"}',
     ],
 )

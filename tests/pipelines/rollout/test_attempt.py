@@ -7,7 +7,7 @@ import pytest
 from pipelines.rollout.drive import NotSettled
 from pipelines.rollout.lease import ChangedElsewhere, RolloutRunning, Superseded
 from pipelines.rollout.state import InvalidState
-from pipelines.rollout.target import Traffic, Unavailable
+from pipelines.rollout.target import Conflict, Traffic, Unavailable
 
 STABLE, CANDIDATE = "sensevoice-00001", "sensevoice-00002"
 
@@ -454,3 +454,97 @@ def test_a_live_rollout_is_waited_for_and_left_alone(world):
     world.service.hook = hook
     assert world.abandon("B") is None
     assert world.service.users == {world.uri("b"): 100}
+
+
+# Ended in between
+
+
+def at_share(world, percent, error):
+    """An error of the meter, once the candidate has that share."""
+
+    def script(revision, seconds):
+        if world.service.percent == percent:
+            raise error
+        return Traffic(200, 0, 0.2, 0.4)
+
+    world.meter.script = script
+
+
+@pytest.mark.parametrize("percent", [5, 50])
+@pytest.mark.parametrize(
+    "error", [RuntimeError("a mistake of ours"), SystemExit(143), KeyboardInterrupt()]
+)
+def test_whatever_ends_it_the_users_go_back_first(world, percent, error):
+    at_share(world, percent, error)
+    with pytest.raises(type(error)):
+        world.roll_out()
+    world.settled()
+    assert world.service.users == {world.uri("a"): 100}
+    assert (world.state.phase, world.state.percent) == ("rolling", 0)
+    assert world.service.reasons[-1] == "RolloutInterrupted"
+    assert "given back to sensevoice-00001" in error.__notes__[-1]
+    assert world.registry.told == []
+    world.meter.script = lambda revision, seconds: Traffic(200, 0, 0.2, 0.4)
+    assert world.roll_out().outcome == "promoted"
+
+
+def test_another_candidate_need_not_wait_for_one_that_let_go(world):
+    at_share(world, 5, RuntimeError())
+    with pytest.raises(RuntimeError):
+        world.roll_out()
+    world.meter.script = lambda revision, seconds: Traffic(200, 0, 0.2, 0.4)
+    assert world.roll_out("c").outcome == "promoted"
+    assert [told[:2] for told in world.registry.told] == [("rejected", "B"), ("promoted", "C")]
+
+
+def test_a_service_that_changes_before_every_write_is_given_up(world):
+    def busy(call, number, when):
+        if call == "write" and when == "before":
+            raise Conflict("it changed")
+
+    world.service.hook = busy
+    with pytest.raises(Unavailable, match="changes all the time: it changed"):
+        world.roll_out()
+    assert world.service.users == {world.uri("a"): 100}
+
+
+def test_whichever_rollout_is_left_is_abandoned(world):
+    at_share(world, 5, RuntimeError())
+    with pytest.raises(RuntimeError):
+        world.roll_out()
+    assert world.abandon(None).outcome == "rejected"
+    assert world.abandon(None) is None
+
+
+def test_one_that_lives_is_left_alone(world):
+    lease = world.lease()
+    world.service.hook = lambda call, number, when: (
+        call == "observe" and when == "before" and beat(lease)
+    )
+
+    def beat(lease):
+        world.service.hook = lambda call, number, when: None
+        lease.write()
+        world.service.hook = lambda call, number, when: (
+            call == "observe" and when == "before" and beat(lease)
+        )
+
+    assert world.abandon(None) is None
+    assert world.state.phase == "rolling"
+
+
+def test_a_change_of_somebodys_that_cannot_be_answered_is_told_with_what_was_left(world):
+    def away(call, number, when):
+        if call == "write":
+            raise Unavailable("nobody answers")
+
+    def script(revision, seconds):
+        if world.service.percent == 5:
+            world.service.edit(other="theirs")
+            world.service.hook = away
+        return Traffic(200, 0, 0.2, 0.4)
+
+    world.meter.script = script
+    with pytest.raises(ChangedElsewhere, match="changed the specification") as found:
+        world.roll_out()
+    assert "left rolling, with 5 % of the users on version B" in found.value.__notes__[0]

@@ -428,3 +428,20 @@ def test_a_first_release_that_fails_stays_and_is_told(empty_world):
     assert world.service.users == {world.uri("b"): 100}
     assert world.service.events[-1][1].endswith("nothing served before it")
     assert world.registry.told == [("rejected", "B", "nonsense")]
+
+
+@pytest.mark.parametrize("jump", [-86_400, 86_400])
+def test_a_clock_that_is_set_makes_no_step_shorter_or_longer(world, jump):
+    lengths = []
+
+    def script(revision, seconds):
+        if not lengths:
+            world.time.seconds += jump
+        lengths.append(seconds)
+        return Traffic(200, 0, 0.2, 0.4)
+
+    world.meter.script = script
+    assert world.roll_out().outcome == "promoted"
+    assert min(lengths) > 0
+    assert max(lengths) >= world.plan.bake_seconds
+    assert world.time.slept < 10 * world.plan.bake_seconds

@@ -143,3 +143,22 @@ def test_whoever_passes_had_enough_requests_and_few_errors(stable, candidate):
     if judge(PLAN, stable, candidate).outcome == "pass":
         assert min(stable.requests, candidate.requests) >= PLAN.min_requests
         assert candidate.error_rate <= PLAN.max_error_rate
+
+
+def test_stale_figures_prove_nothing_but_still_fail():
+    stable = Traffic(1000, 0, 0.2, 0.4)
+    assert judge(PLAN, stable, Traffic(1000, 0, 0.2, 0.4, stale=True)).outcome == "inconclusive"
+    assert judge(PLAN, stable, Traffic(1000, 900, 0.2, 0.4, stale=True)).outcome == "fail"
+
+
+@pytest.mark.parametrize(
+    ("stable", "candidate", "whose"),
+    [
+        (Traffic(1000, 0, 0.2, 0.4), Traffic(1000, 0, None, 0.4), "the candidate"),
+        (Traffic(1000, 0, 0.2, None), Traffic(1000, 0, 0.2, 0.4), "the stable revision"),
+        (None, Traffic(1000, 0, None, None), "the candidate"),
+    ],
+)
+def test_without_latencies_nothing_is_proven(stable, candidate, whose):
+    found = judge(PLAN, stable, candidate)
+    assert (found.outcome, found.reason) == ("inconclusive", f"no latencies of {whose}")

@@ -354,3 +354,73 @@ def test_after_a_rollback_it_is_the_one_of_before(world, before):
     after = new_state(world.candidate("c"), world.plan, world.clock, seen, world.state, "")
     Lease.begin(world.service, world.plan, world.clock, seen, after)
     assert world.service.image == before
+
+
+def test_letting_go_gives_the_users_back_and_is_no_life(world):
+    lease = world.lease()
+    lease.write(percent=50, revision="sensevoice-00002")
+    lease.let_go()
+    assert (world.state.phase, world.state.percent, world.state.heartbeat) == ("rolling", 0, 0)
+    assert not world.state.alive(world.time.now())
+
+
+@pytest.mark.parametrize("phase", ["promoting", "rolling_back"])
+def test_what_was_decided_stays_so_when_it_lets_go(world, phase):
+    lease = world.lease()
+    percent = None if phase == "promoting" else 0
+    lease.write(phase=phase, percent=percent)
+    lease.let_go()
+    assert (world.state.phase, world.state.percent, world.state.heartbeat) == (phase, percent, 0)
+
+
+def test_the_first_release_has_nobody_to_give_the_users_back_to(empty_world):
+    lease = empty_world.lease()
+    lease.let_go()
+    assert (empty_world.state.percent, empty_world.state.heartbeat) == (None, 0)
+
+
+def test_a_write_whose_answer_was_lost_is_taken_back_too(world):
+    lease = world.lease()
+
+    def lost(call, number, when):
+        if (call == "write" and when == "after") or (call == "observe" and number > seen):
+            raise Unavailable("no answer")
+
+    seen = world.service.calls["observe"] + 1
+    world.service.hook = lost
+    with pytest.raises(Unavailable):
+        lease.write(percent=50)
+    assert world.service.percent == 50
+    world.service.hook = lambda call, number, when: None
+    lease.let_go()
+    assert world.service.percent == 0
+
+
+def test_who_was_superseded_gives_nothing_back(world):
+    lease = world.lease()
+    world.time.sleep(41)
+    other = Lease.take_over(world.service, world.plan, world.clock, world.settled(), lease.state)
+    other.write(percent=5)
+    with pytest.raises(Superseded):
+        lease.let_go()
+    assert world.service.percent == 5
+
+
+def test_a_service_that_changes_all_the_time_is_given_up(world):
+    lease = world.lease()
+
+    def busy(call, number, when):
+        if call == "write" and when == "before":
+            raise Conflict("it changed")
+
+    world.service.hook = busy
+    with pytest.raises(Unavailable, match="it changed"):
+        lease.write(percent=5)
+    assert world.time.slept < 2 * world.plan.unavailable_timeout_seconds
+
+
+def test_a_clock_that_is_set_back_stops_no_heartbeat(world):
+    lease = world.lease()
+    world.time.seconds -= 3600
+    lease.look()
+    assert world.state.heartbeat == world.time.now()

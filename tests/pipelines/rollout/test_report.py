@@ -50,3 +50,15 @@ def test_without_a_path_the_lines_are_kept_in_memory_alone(world):
 def test_a_path_that_cannot_be_written_is_known_at_once(world, tmp_path):
     with pytest.raises(FileNotFoundError):
         Report(world.service, world.time.now, tmp_path / "missing" / "decisions.jsonl")
+
+
+def test_a_disk_that_is_full_halfway_ends_no_rollout(tmp_path, caplog, world):
+    folder = tmp_path / "decisions"
+    folder.mkdir()
+    report = Report(world.service, lambda: 0.0, folder / "lines")
+    (folder / "lines").unlink()
+    folder.rmdir()
+    report.tell("RolloutStarted", "told all the same")
+    assert world.service.reasons == ["RolloutStarted"]
+    assert len(report.lines) == 1
+    assert "was not written" in caplog.text

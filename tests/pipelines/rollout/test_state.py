@@ -72,3 +72,21 @@ def test_a_candidate_without_an_image_runs_in_the_former_one(state):
     own = CANDIDATE.model_copy(update={"image": "predictor:2"})
     model = state.model_copy(update={"candidate": own}).model
     assert model.image == "predictor:2"
+
+
+@pytest.mark.parametrize(
+    ("heartbeat", "alive"), [(100, True), (59, False), (141, False), (0, False)]
+)
+def test_a_heartbeat_from_far_in_the_future_is_no_life(heartbeat, alive):
+    """A clock that was wrong would hold the service for as long."""
+    candidate = Candidate(version="1", storage_uri="u", digest="d")
+    state = RolloutState(
+        rollout="r",
+        owner="o",
+        heartbeat=heartbeat,
+        lease=40,
+        candidate=candidate,
+        phase="rolling",
+        percent=5,
+    )
+    assert state.alive(100) is alive

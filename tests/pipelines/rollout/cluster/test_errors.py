@@ -22,13 +22,14 @@ def refused(status, body=None, reason="Reason"):
     [
         (409, Conflict),
         (408, Unavailable),
+        (0, Unavailable),
+        (401, Unavailable),
         (410, Unavailable),
         (429, Unavailable),
         (500, Unavailable),
         (503, Unavailable),
         (504, Unavailable),
         (400, ClusterError),
-        (401, ClusterError),
         (403, ClusterError),
         (404, ClusterError),
         (422, ClusterError),
@@ -76,3 +77,8 @@ def test_no_answer_may_be_better_later(error):
 def test_what_is_no_answer_of_the_api_passes():
     with pytest.raises(KeyError), translated(*CALL):
         raise KeyError("a fault of ours")
+
+
+def test_a_conflict_of_what_is_only_read_may_pass():
+    with pytest.raises(Unavailable), translated("get", *CALL[1:]):
+        raise refused(409)

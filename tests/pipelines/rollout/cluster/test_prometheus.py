@@ -21,7 +21,7 @@ from pipelines.rollout.cluster.prometheus import FAULTS, PrometheusMeter, query
 from pipelines.rollout.target import Unavailable
 from predictor.engine.errors import SpeechError
 from predictor.server.metrics import Metrics
-from predictor.server.observer import CANCELLED, OK
+from predictor.server.observer import CANCELLED, OK, RequestRecord
 
 NAMESPACE, REVISION = "voice", "sensevoice-predictor-00002"
 DEADLINE_SECONDS = 60
@@ -37,6 +37,7 @@ REVISIONS = {
     "fast": "fast",
     "slow": "slow",
     "names": "names",
+    "leaving": "leaving",
     "standard": "sensevoice-v0a1b2c3d-predictor",
 }
 """Pod → its revision. A pod has no series before it answers."""
@@ -53,7 +54,7 @@ class Pod:
 
     def answer(self, n, seconds=0.03, reason=OK, protocol="rest_v2"):
         for _ in range(n):
-            self.metrics.on_request(protocol, reason, seconds)
+            self.metrics.on_end(RequestRecord(protocol, reason=reason, seconds=seconds))
 
     def close(self):
         self.server.shutdown()
@@ -262,7 +263,7 @@ def test_faults_are_the_errors_that_are_answered_with_5xx():
 
 
 class Answering(BaseHTTPRequestHandler):
-    status, body, headers_seen = 200, b"", []
+    status, body, headers_seen, encoding = 200, b"", [], "identity"
 
     def log_message(self, *args): ...
 
@@ -271,6 +272,7 @@ class Answering(BaseHTTPRequestHandler):
         type(self).headers_seen = [*self.headers_seen, dict(self.headers)]
         self.send_response(self.status)
         self.send_header("Content-Length", str(len(self.body)))
+        self.send_header("Content-Encoding", self.encoding)
         self.end_headers()
         self.wfile.write(self.body)
 
@@ -387,3 +389,49 @@ def test_in_standard_mode_a_revision_is_told_by_its_pods_label_app():
 
 def test_names_are_quoted():
     assert r'namespace="a\"b"' in query('a"b', REVISION, 15)
+
+
+@pytest.mark.parametrize(
+    ("age", "stale"),
+    [({"age": "29"}, False), ({"age": "31"}, True), ({"age": "NaN"}, True), ({}, True)],
+)
+def test_figures_without_a_sample_in_the_later_half_are_stale(answering, age, stale):
+    body = vector(requests="10", errors="0", p95="0.1", p99="0.2", **age)
+    found = PrometheusMeter(answering(200, body), NAMESPACE).measure(REVISION, 60)
+    assert found.stale is stale
+
+
+def test_a_pod_that_is_scraped_no_more_leaves_stale_figures(prometheus, meter, pods):
+    leaving = pods["leaving"]
+    leaving.answer(30)
+    prometheus.until(lambda: prometheus.ask(total("leaving")) == [30])
+    assert not meter.measure("leaving", 300).stale
+    leaving.close()
+    prometheus.until(lambda: meter.measure("leaving", 300).stale)
+    assert meter.measure("leaving", 300).requests == 30
+
+
+@pytest.mark.parametrize("figure", ["requests", "errors"])
+def test_counts_that_are_no_numbers_measure_nothing(answering, figure):
+    body = vector(**{"requests": "10", "errors": "0", figure: "NaN"})
+    with pytest.raises(Unavailable, match="no numbers"):
+        PrometheusMeter(answering(200, body), NAMESPACE).measure(REVISION, 60)
+
+
+def warning(text):
+    return json.dumps({**json.loads(vector(requests="10", age="1")), "warnings": [text]}).encode()
+
+
+def test_an_answer_without_a_part_measures_nothing(answering):
+    meter = PrometheusMeter(answering(200, warning("store 2: no answer")), NAMESPACE)
+    with pytest.raises(Unavailable, match="not all is there: store 2: no answer"):
+        meter.measure(REVISION, 60)
+    answering(200, warning("PromQL info: input to histogram_quantile needed to be fixed"))
+    assert meter.measure(REVISION, 60).requests == 10
+
+
+def test_an_answer_that_cannot_be_unpacked_measures_nothing(answering):
+    url = answering(200, b"not gzip")
+    answering.handler.encoding = "gzip"
+    with pytest.raises(Unavailable, match="DecodingError"):
+        PrometheusMeter(url, NAMESPACE).measure(REVISION, 60)

@@ -7,7 +7,8 @@ import pytest
 from pipelines.rollout.cluster.errors import ClusterError
 from pipelines.rollout.cluster.inference_service import STATE
 from pipelines.rollout.drive import NotSettled
-from pipelines.rollout.lease import ChangedElsewhere, Clock
+from pipelines.rollout.lease import ChangedElsewhere
+from pipelines.rollout.patience import Clock
 from pipelines.rollout.rollout import abandon, roll_out, rollback
 from pipelines.rollout.state import Candidate, RolloutState
 from pipelines.rollout.target import Traffic, Unavailable
@@ -25,7 +26,7 @@ class Service:
         self.meter = meter
         self.registry = registry
         self.time = clock
-        self.clock = Clock(clock.now, clock.sleep)
+        self.clock = Clock(clock.now, clock.sleep, clock.steady)
         self.plan = plan
         self.clips = clips
         self.shares = []
@@ -371,14 +372,29 @@ def test_what_the_controllers_drop_of_the_empty_values_stops_nothing(service):
 
 
 def test_a_dead_rollout_is_abandoned(service, fault):
-    service.kubernetes.faults += [fault("PATCH", 403, skip=4)]
-    with pytest.raises(ClusterError):
+    service.kubernetes.faults += [fault("PATCH", 403, skip=4), fault("PATCH", 403)]
+    with pytest.raises(ClusterError) as told:
         service.roll_out()
     assert service.users == {uri("a"): 95, uri("b"): 5}
+    assert "left rolling, with 5 % of the users on version B" in told.value.__notes__[0]
     needs = (service.cluster, service.meter, service.registry, "B", service.plan)
     found = abandon(*needs, clock=service.clock)
     assert found.outcome == "rejected"
     assert service.users == {uri("a"): 100}
+
+
+def test_an_error_gives_the_users_back_and_the_next_run_goes_on_at_once(service, fault):
+    service.kubernetes.faults += [fault("PATCH", 403, skip=4)]
+    with pytest.raises(ClusterError) as told:
+        service.roll_out()
+    assert f"were given back to {STABLE}" in told.value.__notes__[0]
+    service.cluster.observe()
+    assert service.users == {uri("a"): 100}
+    assert service.told[-1] == "RolloutInterrupted"
+    slept = service.time.slept
+    assert service.roll_out().outcome == "promoted"
+    assert service.time.slept - slept < 2 * service.plan.lease_seconds
+    assert service.shares[-1] == {CANDIDATE: 100}
 
 
 def test_the_state_is_small_enough_for_an_annotation(service):

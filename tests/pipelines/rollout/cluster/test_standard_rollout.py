@@ -8,7 +8,8 @@ import pytest
 from pipelines.rollout.cluster.errors import ClusterError
 from pipelines.rollout.cluster.inference_service import STATE, STATE_MASK
 from pipelines.rollout.drive import NotSettled
-from pipelines.rollout.lease import ChangedElsewhere, Clock
+from pipelines.rollout.lease import ChangedElsewhere
+from pipelines.rollout.patience import Clock
 from pipelines.rollout.rollout import abandon, roll_out, rollback
 from pipelines.rollout.state import Candidate, RolloutState
 from pipelines.rollout.target import Traffic
@@ -31,7 +32,7 @@ class Service:
         self.controllers = controllers
         self.needs = (cluster, meter, registry)
         self.server, self.meter, self.registry = server, meter, registry
-        self.clock = Clock(clock.now, clock.sleep)
+        self.clock = Clock(clock.now, clock.sleep, clock.steady)
         self.plan, self.clips = plan, clips
         self.shares, self.unverified = [], []
         server.route = self.route
@@ -324,7 +325,7 @@ def test_one_fault_anywhere_changes_nothing(service, fault, method, skip, status
 @pytest.mark.parametrize("skip", range(1, 8))
 def test_one_that_was_killed_anywhere_is_finished_by_the_next_run(service, fault, skip):
     """A right that is missing ends a process at once, with the rollout as it is."""
-    service.kubernetes.faults.append(fault("PATCH", 403, skip=skip))
+    service.kubernetes.faults += [fault("PATCH", 403, skip=skip), fault("PATCH", 403)]
     with pytest.raises(ClusterError):
         service.roll_out()
     assert service.roll_out().outcome == "promoted"
@@ -334,7 +335,7 @@ def test_one_that_was_killed_anywhere_is_finished_by_the_next_run(service, fault
 
 
 def test_a_dead_one_is_abandoned(service, fault):
-    service.kubernetes.faults.append(fault("PATCH", 403, skip=4))
+    service.kubernetes.faults += [fault("PATCH", 403, skip=4), fault("PATCH", 403)]
     with pytest.raises(ClusterError):
         service.roll_out()
     assert service.users == {uri("a"): 95, uri("b"): 5}

@@ -219,3 +219,39 @@ contexts: [{{name: here, context: {{cluster: here, user: me}}}}]
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     monkeypatch.setattr(config.kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(file))
     assert connect("voice", "sensevoice").observe().storage_uri == "pvc://models/aaaa"
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+@pytest.mark.parametrize("body", [b"<html>log in</html>", b'{"metadata": {"na', b"[]", b"{}"])
+def test_something_else_than_the_api_may_be_gone_later(kubernetes, cluster, fault, method, body):
+    seen = cluster.observe()
+    kubernetes.faults.append(fault(method, 200, body=body))
+    with pytest.raises(Unavailable, match="voice/sensevoice: something else"):
+        cluster.write(seen, state="{}", percent=0)
+
+
+def test_a_token_that_was_replaced_is_read_again(kubernetes, cluster, fault):
+    kubernetes.faults.append(fault("GET", 401, "Unauthorized"))
+    with pytest.raises(Unavailable, match=r"401.*still valid"):
+        cluster.observe()
+    assert cluster.observe()
+
+
+def test_credentials_that_are_gone_may_be_there_later(kubernetes, tmp_path):
+    """The hook by which the client reads a pod's token anew, while the file is being replaced."""
+    configuration = client.Configuration(host=kubernetes.url)
+    configuration.api_key = {"authorization": "bearer old"}
+    configuration.refresh_api_key_hook = lambda _: (tmp_path / "token").read_text()
+    there = connect("voice", "sensevoice", configuration)
+    with pytest.raises(Unavailable, match="token"):
+        there.observe()
+    (tmp_path / "token").write_text("new")
+    assert there.observe()
+
+
+def test_a_server_without_tls_may_have_it_later(kubernetes, monkeypatch):
+    monkeypatch.setattr(target, "RETRY", target.RETRY.new(backoff_factor=0))
+    url = kubernetes.url.replace("http://", "https://")
+    there = connect("voice", "sensevoice", client.Configuration(host=url))
+    with pytest.raises(Unavailable, match="no answer"):
+        there.observe()

@@ -32,10 +32,10 @@ from predictor.engine.checkpoint import (
     CONFIG,
     INT8_WEIGHTS,
     WEIGHTS,
-    read_config,
     read_manifest,
     write_manifest,
 )
+from predictor.engine.config import read_config
 from predictor.engine.prepare import write_int8
 from predictor.engine.tokenizer import Tokenizer
 

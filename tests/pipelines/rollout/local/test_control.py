@@ -79,7 +79,7 @@ async def test_traffic_is_measured_by_revision(api, meter) -> None:
     meter.add("a", 0.5, is_error=False)
     meter.add("a", 0.7, is_error=True)
     found = await api.get("/traffic", params={"revision": "a", "seconds": 60})
-    assert found.json() == {"requests": 2, "errors": 1, "p95_s": 0.7, "p99_s": 0.7}
+    assert found.json() == {"requests": 2, "errors": 1, "p95_s": 0.7, "p99_s": 0.7, "stale": False}
     refused = await api.get("/traffic", params={"revision": "a", "seconds": 0})
     assert (refused.status_code, refused.json()["error"][:8]) == (422, "seconds:")
 
