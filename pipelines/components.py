@@ -4,10 +4,8 @@ A body runs by itself in the image, so that it imports all it needs. Models stay
 pass by path and digest; everything else passes as artifacts.
 """
 
-from functools import partial
 from typing import NamedTuple
 
-from kfp import dsl
 from kfp.dsl import (
     HTML,
     Artifact,
@@ -20,9 +18,7 @@ from kfp.dsl import (
     PipelineTaskFinalStatus,
 )
 
-from pipelines.pod import IMAGE
-
-step = partial(dsl.component, base_image=IMAGE, install_kfp_package=False)
+from pipelines.pod import step
 
 
 @step
@@ -48,15 +44,15 @@ def prepare(fetched: str, cache: str) -> NamedTuple("Model", [("path", str), ("d
 
 
 @step
-def locate(model: str, tracking_uri: str, cache: str) -> NamedTuple(
+def locate(model: str, tracking_uri: str, cache: str, required: bool) -> NamedTuple(
     "Model", [("path", str), ("digest", str)]
 ):
-    """A registered version or any source, prepared; empty where an alias names no version."""
+    """A registered version or any source, prepared; empty where an alias names no version and need not."""
     from pathlib import Path
 
     from pipelines.steps.locate import locate
 
-    found = locate(model, tracking_uri, Path(cache))
+    found = locate(model, tracking_uri, Path(cache), required=required)
     return (str(found.directory), found.digest) if found else ("", "")
 
 

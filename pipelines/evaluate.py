@@ -128,10 +128,12 @@ def evaluate(
     """
     # 1. the model, and the champion to compare it with
     located = with_registry(
-        with_cache(step.locate(model=model, tracking_uri=tracking_uri, cache=cache))
+        with_cache(step.locate(model=model, tracking_uri=tracking_uri, cache=cache, required=True))
     ).set_caching_options(False)
     champion = with_registry(
-        with_cache(step.locate(model=CHAMPION, tracking_uri=tracking_uri, cache=cache))
+        with_cache(
+            step.locate(model=CHAMPION, tracking_uri=tracking_uri, cache=cache, required=False)
+        )
     )
     champion.set_caching_options(False).set_display_name("champion")
     # 2. measure, judge, report

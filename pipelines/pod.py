@@ -1,12 +1,15 @@
-"""What the pods of the steps have: image, model cache, addresses, secrets, GPUs, patience.
+"""What the pods of the steps have: image, user, model cache, addresses, secrets, GPUs, patience.
 
 Locally nothing of it is used: a step is then a process of this environment.
 """
 
 import os
+from collections.abc import Callable
+from functools import wraps
 from importlib.metadata import version
+from typing import Any
 
-from kfp import kubernetes
+from kfp import dsl, kubernetes
 from kfp.dsl import PipelineTask
 
 from pipelines.steps.fetch import MOUNT_ROOT
@@ -16,6 +19,10 @@ IMAGE = os.environ.get(
 )
 """This repository with its extras ``pipelines`` and ``reference``. Set the variable when compiling for a
 cluster: its registry, and better a digest than a tag."""
+
+USER = 65532
+"""The image's user and group. The Pod Security Standard ``restricted`` wants a pod to say that it is not
+root; capabilities and the rest kfp takes away by itself."""
 
 CACHE_CLAIM = "model-cache"
 """The PersistentVolumeClaim that steps and predictors share."""
@@ -33,6 +40,19 @@ MLFLOW_SECRET = "mlflow-credentials"  # noqa: S105  # names
 HUB_SECRET = "model-hub-credentials"  # noqa: S105
 PROMETHEUS_SECRET = "prometheus-credentials"  # noqa: S105
 """Secrets in the namespace of the runs. None of them needs to be there."""
+
+
+def step(function: Callable[..., Any]) -> Callable[..., PipelineTask]:
+    """A component that runs in our image, as its user."""
+    component = dsl.component(base_image=IMAGE, install_kfp_package=False)(function)
+
+    @wraps(function)
+    def task(**inputs: Any) -> PipelineTask:
+        return kubernetes.set_security_context(
+            component(**inputs), run_as_user=USER, run_as_group=USER, run_as_non_root=True
+        )
+
+    return task
 
 
 def with_cache(task: PipelineTask) -> PipelineTask:

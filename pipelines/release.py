@@ -71,7 +71,9 @@ def release(
         prepared = with_cache(step.prepare(fetched=fetched.output, cache=cache))
         prepared.set_caching_options(False)
         # 2. the champion to compare it with
-        champion = step.locate(model=CHAMPION, tracking_uri=tracking_uri, cache=cache)
+        champion = step.locate(
+            model=CHAMPION, tracking_uri=tracking_uri, cache=cache, required=False
+        )
         with_registry(with_cache(champion)).set_caching_options(False)
         champion.set_display_name("champion")
         # 3. measure, judge, report; refused models end here

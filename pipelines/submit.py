@@ -6,6 +6,7 @@ exit status is 0 where it succeeded. With ``--cron`` it becomes a recurring run 
 
 import argparse
 import hashlib
+import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,13 +15,15 @@ from typing import Any
 
 import kfp
 import yaml
+from kfp.client import KF_PIPELINES_SA_TOKEN_ENV, ServiceAccountTokenVolumeCredentials
 from kfp_server_api.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from pipelines.compile import COMPILED, PIPELINES
 
 TOKEN = "KF_PIPELINES_TOKEN"  # noqa: S105  # the variable's name
-"""Environment variable with a bearer token, for endpoints that ask for one."""
+"""Environment variable with a bearer token, for endpoints that ask for one. Where
+``KF_PIPELINES_SA_TOKEN_PATH`` names a file, it is read again for each request: runs outlast a token."""
 
 POLL_SECONDS = 5.0
 
@@ -93,7 +96,7 @@ def _value(name: str, text: str, kind: str) -> Any:
 
 def upload(client: kfp.Client, package: Package, namespace: str | None) -> tuple[str, str]:
     """→ ids of the pipeline and of the version that holds this package."""
-    pipeline_id = client.get_pipeline_id(package.name)
+    pipeline_id = _find(client, package.name, namespace)
     if pipeline_id is None:
         created = client.upload_pipeline(str(package.path), package.name, namespace=namespace)
         pipeline_id = created.pipeline_id
@@ -110,6 +113,21 @@ def upload(client: kfp.Client, package: Package, namespace: str | None) -> tuple
         str(package.path), package.version, pipeline_id=pipeline_id
     )
     return pipeline_id, uploaded.pipeline_version_id
+
+
+def _find(client: kfp.Client, name: str, namespace: str | None) -> str | None:
+    """The pipeline's id in the profile; kfp's ``get_pipeline_id`` knows only what all profiles share."""
+    predicate = {"operation": "EQUALS", "key": "display_name", "stringValue": name}
+    answer = client.list_pipelines(
+        filter=json.dumps({"predicates": [predicate]}), namespace=namespace
+    )
+    found = answer.pipelines or []
+    return str(found[0].pipeline_id) if found else None
+
+
+def _credentials() -> ServiceAccountTokenVolumeCredentials | None:
+    named = KF_PIPELINES_SA_TOKEN_ENV in os.environ
+    return ServiceAccountTokenVolumeCredentials() if named else None
 
 
 def follow(client: kfp.Client, run_id: str, say: Say) -> str:
@@ -144,6 +162,7 @@ def submit(arguments: argparse.Namespace, say: Say) -> str:
         host=arguments.host,
         namespace=arguments.namespace or "kubeflow",
         existing_token=os.environ.get(TOKEN),
+        credentials=_credentials(),
     )
     pipeline_id, version_id = upload(client, package, arguments.namespace)
     experiment = client.create_experiment(arguments.experiment, namespace=arguments.namespace)

@@ -14,10 +14,10 @@ from predictor.engine.checkpoint import (
     CMVN,
     CONFIG,
     WEIGHTS,
-    read_config,
     read_manifest,
     write_manifest,
 )
+from predictor.engine.config import read_config
 from predictor.engine.prepare import write_int8
 from predictor.engine.tokenizer import Tokenizer
 

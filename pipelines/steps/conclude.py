@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.rollout.plan import make_plan
+from pipelines.rollout.target import Unavailable
 from pipelines.steps.rollout import abandon, markdown
 from pipelines.tracking.registry import ModelRegistry
 
@@ -35,7 +35,14 @@ def conclude(
         See :func:`pipelines.steps.rollout.roll_out`.
     """
     registry = ModelRegistry(tracking_uri)
-    version = registry.of_run(pipeline_run)
+    try:
+        version = registry.of_run(pipeline_run)
+    except Unavailable:
+        # Whose version the service was left with is not known. Users come first: whatever a dead process
+        # left half judged is taken back; that MLflow has to be told of it is then an error of its own.
+        if state != SUCCEEDED:
+            abandon(None, service, prometheus=prometheus, plan=plan, tracking_uri=tracking_uri)
+        raise
     parts = [f"# Release {state.lower()}"]
     if state != SUCCEEDED and error:
         parts.append(error)
@@ -44,7 +51,7 @@ def conclude(
     parts.append(f"Version {version.version}: {registry.url(version)}")
     if state != SUCCEEDED:
         left = abandon(
-            version, service, prometheus=prometheus, plan=make_plan(plan), registry=registry
+            version.version, service, prometheus=prometheus, plan=plan, tracking_uri=tracking_uri
         )
         parts.append(markdown(left) if left else "No rollout was left half done.")
     return "\n\n".join([*parts, ""])

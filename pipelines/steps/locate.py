@@ -17,7 +17,7 @@ MODELS = "models:/"
 _REGISTERED = re.compile(rf"{MODELS}{FAMILY}(?:/([0-9]+)|(@[\w-]+))", re.ASCII)
 
 
-def locate(model: str, tracking_uri: str, cache: Path) -> Prepared | None:
+def locate(model: str, tracking_uri: str, cache: Path, *, required: bool) -> Prepared | None:
     """A prepared directory in the cache.
 
     Args:
@@ -25,9 +25,11 @@ def locate(model: str, tracking_uri: str, cache: Path) -> Prepared | None:
             or any source of :func:`pipelines.steps.fetch.fetch`.
         tracking_uri: the MLflow server.
         cache: folder that runs share.
+        required: an alias that no version has is an error.
 
     Returns:
-        None where no version has the alias, such as before the first release.
+        None where no version has the alias and none is required, such as the champion before the first
+        release.
 
     Raises:
         FetchFailed: malformed, no such version, or it cannot be had.
@@ -42,9 +44,10 @@ def locate(model: str, tracking_uri: str, cache: Path) -> Prepared | None:
     registry = ModelRegistry(tracking_uri)
     version = registry.find(named[1] or named[2])
     if version is None:
-        if named[2]:
+        if named[2] and not required:
             return None
-        raise FetchFailed(f"model {model!r}: the registry at {tracking_uri} has no such version")
+        lacking = f"alias {named[2]}; release a model first" if named[2] else "such version"
+        raise FetchFailed(f"model {model!r}: the registry at {tracking_uri} has no {lacking}")
     return _restored(version, registry, cache)
 
 

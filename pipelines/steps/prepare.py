@@ -69,12 +69,18 @@ def prepare(fetched: Fetched, cache: Path) -> Prepared:
     Raises:
         FetchFailed: the files are no SenseVoiceSmall, or changed since they were fetched.
         DiskFull: the cache has no room.
+        CacheUnavailable: its volume is gone, read-only or broken.
     """
+    with room(cache):
+        return _prepare(fetched, cache)
+
+
+def _prepare(fetched: Fetched, cache: Path) -> Prepared:
     store = cache / FAMILY
     note = store / ".index" / _key(fetched)
     digest = read_text(note)
     if not digest or not _whole(store / digest):
-        with locked(store), room(cache):
+        with locked(store):
             digest = read_text(note)
             if not digest or not _whole(store / digest):
                 digest = _make(fetched, store)

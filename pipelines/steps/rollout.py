@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.rollout import rollout as core
-from pipelines.rollout.plan import Plan, make_plan
+from pipelines.rollout.ending import terminable
+from pipelines.rollout.plan import make_plan
 from pipelines.rollout.replay import read_clips
 from pipelines.rollout.rollout import Outcome
 from pipelines.rollout.state import Candidate
 from pipelines.rollout.target import Target, TrafficMeter
 from pipelines.tracking.registry import ModelRegistry
-from pipelines.tracking.version import Version
 
 LOCAL = "local://"
 
@@ -83,13 +83,16 @@ def roll_out(
     Raises:
         NoSuchVersion, InvalidPlan, InvalidService: before anything is touched.
         See also :func:`pipelines.rollout.rollout.roll_out`.
+
+    SIGTERM ends it as an error does: the candidate has no user, and ``SystemExit`` is raised.
     """
     made = make_plan(plan)
     registry = ModelRegistry(tracking_uri)
     candidate = _candidate(registry, version, tracking_uri)
     target, meter = connect(service, prometheus)
     clips = read_clips(manifest, made.replay.clips)
-    return core.roll_out(target, meter, registry, candidate, made, clips, report=decisions)
+    with terminable():
+        return core.roll_out(target, meter, registry, candidate, made, clips, report=decisions)
 
 
 def former(tracking_uri: str) -> str:
@@ -117,15 +120,28 @@ def roll_back(
     registry = ModelRegistry(tracking_uri)
     candidate = _candidate(registry, version, tracking_uri)
     target, meter = connect(service, prometheus)
-    return core.rollback(target, meter, registry, candidate, made)
+    with terminable():
+        return core.rollback(target, meter, registry, candidate, made)
 
 
 def abandon(
-    version: Version, service: str, *, prometheus: str, plan: Plan, registry: ModelRegistry
+    version: str | None,
+    service: str,
+    *,
+    prometheus: str,
+    plan: Mapping[str, Any],
+    tracking_uri: str,
 ) -> Outcome | None:
-    """End a rollout that its process left; None where there is none of this version."""
+    """End a rollout that its process left; None where there is none of this version, or of any.
+
+    Raises:
+        InvalidPlan, InvalidService: before anything is touched.
+        See also :func:`pipelines.rollout.rollout.abandon`.
+    """
+    made = make_plan(plan)
     target, meter = connect(service, prometheus)
-    return core.abandon(target, meter, registry, version.version, plan)
+    with terminable():
+        return core.abandon(target, meter, ModelRegistry(tracking_uri), version, made)
 
 
 def _candidate(registry: ModelRegistry, selector: str, tracking_uri: str) -> Candidate:

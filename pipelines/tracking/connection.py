@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from mlflow.exceptions import MlflowException
 from requests import HTTPError, RequestException
 
-from pipelines.rollout.target import Unavailable
+from pipelines.rollout.target import Refused, Unavailable
 
 TRANSFER_SECONDS = 600
 """Longest wait for an answer while files are sent: the server gives it once it has stored them, and the
@@ -32,8 +32,8 @@ _REFUSED = {"UNAUTHENTICATED", "PERMISSION_DENIED", "CUSTOMER_UNAUTHORIZED"}
 """Codes of answers 401 and 403."""
 
 
-class RegistryError(Exception):
-    """MLflow refuses, or does not have what was asked for; trying again does not help."""
+class RegistryError(Refused):
+    """MLflow refuses, or does not have what was asked for."""
 
 
 def public(uri: str) -> str:

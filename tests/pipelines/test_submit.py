@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from kfp.client import KF_PIPELINES_SA_TOKEN_ENV
 
 from pipelines import submit
 from pipelines.submit import InvalidParameter, Package, main
@@ -32,6 +33,7 @@ class Kubeflow:
 
     def __init__(self) -> None:
         self.pipelines: dict[str, str] = {}
+        self.namespaces: dict[str, str | None] = {}
         self.versions: dict[str, dict[str, str]] = {}
         self.runs: dict[str, dict] = {}
         self.recurring: list[dict] = []
@@ -51,9 +53,19 @@ class Kubeflow:
         if path == "/pipelines" and method == "GET":
             wanted = json.loads(query["filter"])["predicates"][0]["stringValue"]
             found = [{"pipeline_id": i, "display_name": n} for n, i in self.pipelines.items()]
-            return {"pipelines": [one for one in found if one["display_name"] == wanted]}
+            # Without a namespace, a profile's own are not among them.
+            found = [
+                one
+                for one in found
+                if one["display_name"] == wanted
+                and self.namespaces[one["pipeline_id"]] == query.get("namespace")
+            ]
+            return {"pipelines": found}
         if path == "/pipelines/upload":
+            if query["name"] in self.pipelines:
+                return None
             self.pipelines[query["name"]] = f"pipeline-{len(self.pipelines)}"
+            self.namespaces[self.pipelines[query["name"]]] = query.get("namespace")
             return {"pipeline_id": self.pipelines[query["name"]], "display_name": query["name"]}
         if path == "/pipelines/upload_version":
             versions = self.versions.setdefault(query["pipelineid"], {})
@@ -176,12 +188,13 @@ def test_a_failed_run_says_why(kubeflow, host, package, capsys):
     assert "gate: CER zh 0.4 > 0.1" in printed
 
 
-def test_a_package_is_uploaded_once_and_a_changed_one_again(kubeflow, host, package):
+@pytest.mark.parametrize("profile", [[], ["--namespace=speech"]])
+def test_a_package_is_uploaded_once_and_a_changed_one_again(kubeflow, host, package, profile):
     for _ in range(2):
-        assert main(words(host, package, "--no-wait")) == 0
+        assert main(words(host, package, "--no-wait", *profile)) == 0
     package.write_text(SPECIFICATION + "# changed\n")
     for _ in range(2):
-        assert main(words(host, package, "--no-wait")) == 0
+        assert main(words(host, package, "--no-wait", *profile)) == 0
     assert list(kubeflow.pipelines) == ["sensevoice-release"]
     assert len(kubeflow.versions["pipeline-0"]) == 2
     assert len(kubeflow.runs) == 4
@@ -205,6 +218,16 @@ def test_a_token_is_sent(kubeflow, host, package, monkeypatch):
     monkeypatch.setenv(submit.TOKEN, "secret")
     assert main(words(host, package, "--no-wait")) == 0
     assert kubeflow.tokens == {"Bearer secret"}
+
+
+def test_a_token_in_a_file_is_read_again(kubeflow, host, package, monkeypatch, tmp_path):
+    file = tmp_path / "token"
+    monkeypatch.setenv(KF_PIPELINES_SA_TOKEN_ENV, str(file))
+    for token in ("first", "second"):
+        file.write_text(token)
+        kubeflow.tokens.clear()
+        assert main(words(host, package, "--no-wait")) == 0
+        assert kubeflow.tokens == {f"Bearer {token}"}
 
 
 def test_values_have_the_types_of_their_parameters(package):

@@ -13,7 +13,7 @@ from pipelines.demo_model.events import EVENTS
 from pipelines.demo_model.grammar import LANGUAGES
 from pipelines.demo_model.prosody import EMOTIONS
 from pipelines.demo_model.train import network_config
-from predictor.engine.checkpoint import read_config
+from predictor.engine.config import read_config
 
 
 def test_engine_reads_the_config_as_trained(tmp_path):

@@ -15,7 +15,7 @@ def cache(tmp_path_factory):
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def registry_uri(tmp_path_factory):
     with mlflow_server(tmp_path_factory.mktemp("mlflow")) as uri:
         yield uri
@@ -30,7 +30,7 @@ def report_folder(evaluation: Evaluation, tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def registered(registry_uri, cache, report_folder, evaluation):
     """The embedded model as version 1, registered by the run ``run-1``: how it was called."""
     fetched = fetch("embedded", cache)

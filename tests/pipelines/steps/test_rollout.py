@@ -11,7 +11,7 @@ from pipelines.rollout.local.daemon import local_service
 from pipelines.rollout.local.target import LocalTarget
 from pipelines.rollout.plan import InvalidPlan
 from pipelines.rollout.state import Candidate, RolloutState
-from pipelines.rollout.target import ServedModel
+from pipelines.rollout.target import ServedModel, Unavailable
 from pipelines.steps.conclude import conclude
 from pipelines.steps.dataset import dataset
 from pipelines.steps.fetch import fetch
@@ -124,13 +124,13 @@ def half_done(promoted, report_folder, registry_uri, service, cache, demo_model_
     return version
 
 
-def concluded(state, error, registry_uri, service, run):
+def concluded(state, error, registry_uri, service, run, plan=PLAN):
     return conclude(
         state,
         error,
         service=service,
         prometheus="",
-        plan=PLAN,
+        plan=plan,
         tracking_uri=registry_uri,
         pipeline_run=run,
     )
@@ -150,6 +150,25 @@ def test_a_rollout_that_died_is_rolled_back(half_done, registry_uri, service):
     assert seen.stable.percent == 100
     again = concluded("FAILED", "the pod was evicted", registry_uri, service, "run-dead")
     assert "No rollout was left half done." in again
+
+
+def test_users_are_brought_back_while_mlflow_is_away(
+    half_done, registry_uri, service, new_port, monkeypatch
+):
+    """It is not known whose rollout was left half done then."""
+    nobody = f"http://127.0.0.1:{new_port()}"
+    plan = {**PLAN, "unavailable_timeout_seconds": 1}
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    with pytest.raises(Unavailable) as told:
+        concluded("FAILED", "the pod was evicted", nobody, service, "run-dead", plan)
+    assert "were given back to" in told.value.__notes__[0]
+    seen = connect(service, "")[0].observe()
+    state = RolloutState.model_validate_json(seen.state)
+    assert (state.candidate.version, state.phase) == (half_done, "rolling_back")
+    assert seen.stable.percent == 100
+    # And MLflow is told once it is back.
+    text = concluded("FAILED", "the pod was evicted", registry_uri, service, "run-dead")
+    assert f"# Version {half_done}: rejected" in text
 
 
 def test_a_release_that_ended_well_is_told_with_its_version(promoted, registry_uri, service):
