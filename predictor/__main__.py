@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 
 # NumPy multiplies only small matrices here. OpenBLAS's threads, which it starts when it is imported, would
@@ -12,6 +13,9 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 def main(arguments: list[str]) -> int:
     # The flags of `serve` are the fields of its Settings, which parse them themselves.
     if arguments[:1] == ["serve"]:
+        # Until the server takes its signals itself. The kernel keeps SIGTERM from a container's first
+        # process that has no handler, and a pod would be killed only when its grace period is over.
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
         from predictor.server.settings import Settings
 
         settings = Settings.from_command_line(arguments[1:])

@@ -1,41 +1,55 @@
 """Start-up, in order: load, warm up, register, listen, say so."""
 
-import asyncio
-import json
 import logging
 import os
-import shlex
+import signal
 import socket
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
-
-from predictor.engine.errors import InvalidModel
+from predictor.engine.errors import SpeechError
 from predictor.engine.transcribe import Engine
-from predictor.server import logs
+from predictor.server import logs, openapi
+from predictor.server.access_log import AccessLog
+from predictor.server.allowlist import Allowlist
+from predictor.server.announcement import announce, ready_lines
 from predictor.server.batching import Batcher
+from predictor.server.connections import allow_connections
+from predictor.server.decoder import Decoders
+from predictor.server.draining import DrainingServer, DrainingWebSocket, Steps
 from predictor.server.fetch import Fetcher
+from predictor.server.fork_server import ForkServer
 from predictor.server.grpc_service import GrpcServer, SpeechServicer
+from predictor.server.health import Health, WatchedPool
+from predictor.server.http_connection import HttpConnection
 from predictor.server.kserve_model import FixedRepository, SpeechDataPlane, SpeechModel
-from predictor.server.limits import ByteBudget
+from predictor.server.limits import BROWSER_HEADERS, ByteBudget
 from predictor.server.metrics import Metrics
-from predictor.server.observer import Observer
+from predictor.server.observer import Observer, Observers
+from predictor.server.openai_api import OpenAiApi
 from predictor.server.protocol import Limits
+from predictor.server.realtime_api import MAX_MESSAGE_BYTES, RealtimeApi
 from predictor.server.rest import add_routes
 from predictor.server.sdk import ModelServer, app
 from predictor.server.settings import Settings
+from predictor.server.startup import Startup, process_seconds
 from predictor.server.transcriber import Transcriber
+
+if TYPE_CHECKING:
+    from predictor.server.tracing import Traces
 
 logger = logging.getLogger("kserve.predictor")
 
-POLL_SECONDS = 0.05
-
 CPU_BATCH_SECONDS, GPU_BATCH_SECONDS = 30.0, 600.0
 """Most audio in a batch unless the settings say otherwise."""
+
+LAST_BATCH_SECONDS = 10.0
+"""Longest time for the batches that run when the server has stopped: nobody waits for them any more."""
+
+FLUSH_SECONDS = 3.0
+"""Longest time to export the last traces, once all requests are answered."""
 
 GPU_DRIVER = Path("/dev/nvidiactl")
 """Where a container sees NVIDIA's driver."""
@@ -48,16 +62,35 @@ def serve(settings: Settings) -> None:
         SystemExit: the model cannot be loaded or a port is taken; says which.
     """
     started = time.monotonic()
+    startup = Startup()
+    allow_connections()
     for setting in ("http_port", "grpc_port"):
         _check_free(setting, getattr(settings, setting))
-    logs.configure(settings.log_level)
+    logs.configure(settings.log_level, settings.log_format)
+    # It imports what decoding needs while the model is loaded.
+    forks = ForkServer()
+    forks.start()
     device = _device(settings.device)
     engine = _load(settings, device)
+    startup.ended("load")
+    _warm_up(engine)
+    startup.ended("warm_up")
     max_batch_seconds = settings.max_batch_seconds or (
         CPU_BATCH_SECONDS if device == "cpu" else GPU_BATCH_SECONDS
     )
-    pool = ThreadPoolExecutor(settings.decode_threads, "decode")
+    pool = WatchedPool(settings.decode_threads, "decode", settings.stuck_seconds)
     metrics = Metrics(max_batch_seconds)
+    metrics.describe(engine.model, engine.precision, device)
+    metrics.on_startup(startup.seconds)
+    if device != "cpu":
+        metrics.follow_gpu(device)
+    traces = _traces(settings, engine, device)
+    # Traces first: they give a request the ids that the access log writes.
+    observer = Observers(
+        *([traces] if traces else ()),
+        metrics,
+        *([AccessLog(settings.log_transcripts)] if settings.access_log else ()),
+    )
     batcher: Batcher[Any, Any] = Batcher(
         engine.recognize,
         n_threads=engine.passes,
@@ -65,22 +98,48 @@ def serve(settings: Settings) -> None:
         max_batch_seconds=max_batch_seconds,
         max_queue_seconds=settings.max_queue_seconds,
         batch_wait_seconds=settings.batch_wait_ms / 1000,
-        on_batch=metrics.on_batch,
+        on_batch=observer.on_batch,
+        stuck_seconds=settings.stuck_seconds,
     )
-    metrics.follow(lambda: batcher.queue_seconds, lambda: batcher.n_requests)
-    fetcher = Fetcher(
-        settings.allowed_url_hosts, settings.max_audio_bytes, settings.url_timeout_seconds
+    metrics.follow(
+        lambda: batcher.queue_seconds,
+        lambda: batcher.n_requests,
+        lambda: batcher.batch_seconds,
+        settings.max_queue_seconds,
     )
-    transcriber = Transcriber(engine, batcher, pool, fetcher)
+    budget = ByteBudget(settings.max_pending_bytes)
+    allowlist = Allowlist(settings.allowed_url_hosts)
+    fetcher = Fetcher(allowlist, settings.max_audio_bytes, settings.url_timeout_seconds, budget)
+    decoders = _decoders(settings, forks, metrics)
+    health = Health(batcher.trouble, pool.trouble, end=_end)
+    transcriber = Transcriber(engine, batcher, pool, decoders, fetcher, observer)
     limits = Limits(settings.max_audio_bytes, settings.max_request_items)
-    model = SpeechModel(settings.model_name, engine.model, transcriber, limits, metrics)
+    model = SpeechModel(settings.model_name, engine.model, transcriber, limits, health)
     model.ready = True
+
+    def on_ready() -> None:
+        metrics.on_startup({"total": process_seconds()})
+        logging.getLogger(logs.READY).info(ready_lines(settings, engine, started))
+
     try:
-        ready_lines = _ready_lines(settings, engine, started)
-        SpeechServer(settings, model, metrics, ready_lines).start([model])
+        SpeechServer(settings, model, budget, observer, on_ready, batcher.refuse).start([model])
     finally:
-        batcher.close()
+        # It ends: from here on Python would let the signal kill it, and its status would be no longer 0.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        is_good = health.is_good
+        batcher.close(LAST_BATCH_SECONDS if is_good else 0)
+        decoders.close()
         pool.shutdown(wait=False, cancel_futures=True)
+        if traces:
+            traces.close(FLUSH_SECONDS)
+        if not is_good or not health.is_good:
+            _end()
+
+
+def _end() -> None:
+    """The interpreter itself would wait for a thread that is stuck."""
+    logging.shutdown()
+    os._exit(1)
 
 
 def _check_free(setting: str, port: int) -> None:
@@ -104,12 +163,29 @@ def _load(settings: Settings, device: str) -> Engine:
             settings.max_audio_seconds,
             settings.max_audio_bytes,
         )
-    except InvalidModel as error:
+    except SpeechError as error:
         raise SystemExit(f"cannot load {settings.model_dir}: {error}") from None
-    engine.warm_up()
+    except MemoryError:
+        raise SystemExit(f"cannot load {settings.model_dir}: the memory is not enough") from None
     if engine.model.notice:
         logger.warning("%s: %s", engine.model.name, engine.model.notice)
     return engine
+
+
+def _decoders(settings: Settings, forks: ForkServer, metrics: Metrics) -> Decoders:
+    decoders = Decoders(forks, settings.decode_timeout_seconds, metrics.on_decoder_lost)
+    try:
+        decoders.start()
+    except (OSError, EOFError) as error:
+        raise SystemExit(f"cannot start a process that decodes audio: {error}") from None
+    return decoders
+
+
+def _warm_up(engine: Engine) -> None:
+    try:
+        engine.warm_up()
+    except SpeechError as error:
+        raise SystemExit(f"cannot recognise a second of audio: {error}") from None
 
 
 def _device(wanted: str) -> str:
@@ -125,34 +201,48 @@ def _device(wanted: str) -> str:
     raise SystemExit(f"device {wanted}: torch finds no GPU here")
 
 
+def _traces(settings: Settings, engine: Engine, device: str) -> "Traces | None":
+    if not settings.otlp_endpoint:
+        return None
+    # Its libraries cost a start some tenths of a second.
+    from predictor.server.tracing import Traces
+
+    endpoint, sample_ratio = settings.otlp_endpoint, settings.trace_sample_ratio
+    return Traces(endpoint, sample_ratio, engine.model, engine.precision, device)
+
+
 class SpeechServer(ModelServer):  # type: ignore[misc]
     """kserve's server with our data plane, routes and gRPC.
 
     Args:
         model: the only model.
-        observer: is told what became of each request.
-        ready_lines: what to print once both ports answer.
+        budget: for the bytes of all requests.
+        observer: watches all requests.
+        on_ready: called once both ports answer.
+        refuse: called shortly before the grace period ends: nothing waits any more.
     """
 
     def __init__(
         self,
         settings: Settings,
         model: SpeechModel,
+        budget: ByteBudget,
         observer: Observer,
-        ready_lines: Callable[[], str],
+        on_ready: Callable[[], None],
+        refuse: Callable[[], None],
     ) -> None:
         super().__init__(
             http_port=settings.http_port,
             enable_grpc=False,  # Ours is started below.
             enable_docs_url=settings.enable_docs,
             enable_latency_logging=settings.log_level == "debug",
-            grace_period=settings.grace_period_seconds,
             workers=1,
         )
         self.dataplane = SpeechDataPlane(model_registry=self.registered_models)
         repository = FixedRepository(model_registry=self.registered_models)
         self.model_repository_extension = repository
         self._grace_seconds = settings.grace_period_seconds
+        self._refuse = refuse
         headers = {
             "x-model-name": model.name,
             "x-model-version": _ascii(model.card.version),
@@ -163,16 +253,27 @@ class SpeechServer(ModelServer):  # type: ignore[misc]
             headers["x-revision"] = _ascii(revision)
         if model.card.notice:
             headers["x-model-notice"] = _ascii(model.card.notice)
-        budget = ByteBudget(settings.max_pending_bytes)
+        # Read with every answer: one more is added when the server stops.
+        self._headers = {**BROWSER_HEADERS, **headers}
         add_routes(
             app,
             self.dataplane,
-            headers=headers,
+            headers=self._headers,
             max_body_bytes=settings.max_body_bytes,
             budget=budget,
             observer=observer,
             enable_docs=settings.enable_docs,
         )
+        openai_api = OpenAiApi(self.dataplane, model, observer)
+        openai_api.add_routes(app)
+        RealtimeApi(
+            model.transcriber,
+            openai_api.check_model,
+            observer,
+            settings.max_realtime_connections,
+            settings.realtime_idle_seconds,
+        ).add_routes(app)
+        openapi.install(app)
         self._grpc = GrpcServer(
             SpeechServicer(self.dataplane, repository, budget, observer),
             headers=headers,
@@ -180,61 +281,29 @@ class SpeechServer(ModelServer):  # type: ignore[misc]
             max_message_bytes=settings.max_message_bytes,
         )
         ready_url = f"http://127.0.0.1:{settings.http_port}/v2/models/{model.name}/ready"
-        self.servers += [self._grpc.serve(), _announce(ready_url, ready_lines)]
+        self.servers += [
+            self._grpc.serve(),
+            announce(ready_url, lambda: self.dataplane.is_draining, on_ready),
+        ]
 
-    def stop(self, sig: int) -> None:
-        """Runs in the signal's handler, after REST has finished its requests."""
-        self._stopping = asyncio.ensure_future(self._grpc.stop(self._grace_seconds))
-        super().stop(sig)
+    def register_signal_handler(self) -> None:
+        """Signals are uvicorn's; kserve's own handlers would cut calls that run."""
+
+    async def _serve(self) -> None:
+        config = self._rest_server.config
+        config.http, config.ws = HttpConnection, DrainingWebSocket
+        config.ws_max_size = MAX_MESSAGE_BYTES
+        # A pong waits behind the audio of a client that is held up; who is gone, the idle limit tells.
+        config.ws_ping_timeout = None
+        steps = Steps(self._begin_draining, self._grpc.stop, self._refuse)
+        self._rest_server._server = DrainingServer(config, self._grace_seconds, steps)
+        await super()._serve()
+
+    def _begin_draining(self) -> None:
+        self.dataplane.is_draining = True
+        self._headers["connection"] = "close"
 
 
 def _ascii(text: str) -> str:
     """A revision or notice may be any text; headers and gRPC metadata may not."""
     return " ".join(text.encode("ascii", "backslashreplace").decode().split())
-
-
-async def _announce(ready_url: str, ready_lines: Callable[[], str]) -> None:
-    """Prints once the model's readiness is answered over the port itself; gRPC is listening by then,
-    because it opens its port before the event loop first comes back here."""
-    async with httpx.AsyncClient(trust_env=False) as client:
-        while True:
-            try:
-                if (await client.get(ready_url)).is_success:
-                    break
-            except httpx.TransportError:
-                pass
-            await asyncio.sleep(POLL_SECONDS)
-    print(ready_lines(), flush=True)  # noqa: T201
-
-
-def _ready_lines(settings: Settings, engine: Engine, started: float) -> Callable[[], str]:
-    def lines() -> str:
-        address = f"http://localhost:{settings.http_port}"
-        seconds = time.monotonic() - started
-        ready = (
-            f"ready: {address} (gRPC {settings.grpc_port}) model={settings.model_name} "
-            f"version={engine.model.version} loaded in {seconds:.1f} s"
-        )
-        clip = example_clip(settings.model_dir)
-        if clip is None:
-            return ready
-        url = f"{address}/v2/models/{settings.model_name}/infer"
-        # A body of length-0 JSON is one audio file as it is: the shortest request of the v2 protocol.
-        return (
-            f"{ready}\ntry:   curl -s {url} -H 'Inference-Header-Content-Length: 0' "
-            f"--data-binary @{shlex.quote(str(clip))}"
-        )
-
-    return lines
-
-
-def example_clip(model_dir: Path) -> Path | None:
-    """The first English clip of the evaluation set beside the model, relative to the working
-    directory where that is shorter; None where there is none."""
-    manifest = model_dir / "evaluation" / "manifest.jsonl"
-    lines = manifest.read_text(encoding="utf-8").splitlines() if manifest.is_file() else []
-    for row in map(json.loads, lines):
-        audio = manifest.parent / str(row["audio"])
-        if row["language"] == "en" and audio.is_file():
-            return min((audio, Path(os.path.relpath(audio))), key=lambda path: len(str(path)))
-    return None

@@ -1,8 +1,9 @@
 """What waits for the network, in the order of turns: a plain data structure, for one thread at a time.
 
-Every request has a lane. The oldest lane's first clip begins a batch; whatever has a similar length
-joins it, from every lane in turn, up to a limit on padded audio. A lane that had a turn goes behind the
-others, so an hour of audio delays a short clip by one batch.
+Every request has a lane. One lane's first clip begins a batch; whatever has a similar length joins it, from
+every lane in turn, up to a limit on padded audio. Of two batches one begins with the lane whose turn is
+longest ago, and one with the lane in which least waits: hours of audio, of however many requests, delay a
+short one by two batches, and are themselves delayed by short ones to half of their speed, but no more.
 """
 
 from collections import OrderedDict, deque
@@ -37,13 +38,15 @@ class ClipQueue(Generic[W]):
 
     Attributes:
         seconds: audio that waits.
+        max_batch_seconds: the limit, which may be moved.
     """
 
     def __init__(self, max_batch_clips: int, max_batch_seconds: float) -> None:
         self._max_batch_clips = max_batch_clips
-        self._max_batch_seconds = max_batch_seconds
+        self.max_batch_seconds = max_batch_seconds
         # In the order of their turns; none is empty.
         self._lanes: OrderedDict[Hashable, deque[W]] = OrderedDict()
+        self._least_first = False
         self.seconds = 0.0
 
     def __bool__(self) -> bool:
@@ -60,6 +63,7 @@ class ClipQueue(Generic[W]):
     def take(self, clips: Collection[W]) -> None:
         """Take waiting clips out; their lanes go behind the others."""
         taken = set(clips)
+        self._least_first = not self._least_first
         for lane in dict.fromkeys(clip.lane for clip in clips):
             left = deque(clip for clip in self._lanes[lane] if clip not in taken)
             if left:
@@ -70,10 +74,14 @@ class ClipQueue(Generic[W]):
         self.seconds -= sum(clip.duration for clip in clips)
         if not self._lanes:
             self.seconds = 0.0  # What rounding has left.
+            self._least_first = False
 
     def in_turns(self) -> Iterator[W]:
         """Every lane's first clip, every lane's second clip, ..."""
-        lanes = [iter(lane) for lane in self._lanes.values()]
+        waiting = list(self._lanes.values())
+        if self._least_first:
+            waiting.sort(key=lambda lane: sum(clip.duration for clip in lane))
+        lanes = [iter(lane) for lane in waiting]
         while lanes:
             turn = [(lane, next(lane, None)) for lane in lanes]
             yield from (clip for _, clip in turn if clip is not None)
@@ -94,4 +102,4 @@ class ClipQueue(Generic[W]):
         return chosen, True
 
     def _fits(self, n_clips: int, longest: float) -> bool:
-        return n_clips <= self._max_batch_clips and n_clips * longest <= self._max_batch_seconds
+        return n_clips <= self._max_batch_clips and n_clips * longest <= self.max_batch_seconds

@@ -5,6 +5,7 @@ in which no probe is answered, whatever thread it runs in. So long strings are l
 first, which costs a search for their quotes, and stay where they are as views of the body.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -18,8 +19,8 @@ Text: TypeAlias = str | memoryview
 LONG_BYTES = 64 * 1024
 """Strings from here on are lifted out."""
 
-MAX_STRINGS = 10_000
-"""Strings looked at; a body of more has no long ones worth the search."""
+MAX_QUOTES = 20_000
+"""Quotes looked at: a body with more of them in front of a long string is not worth the search."""
 
 MAX_BACKSLASHES = 64
 """Longest run of backslashes followed."""
@@ -63,32 +64,27 @@ def _lift(body: bytes) -> tuple[bytes, dict[str, memoryview]]:
     view = memoryview(body)
     kept: list[bytes | memoryview] = []
     lifted: dict[str, memoryview] = {}
-    done = position = 0
-    for _ in range(MAX_STRINGS):
-        opening = body.find(b'"', position)
-        closing = _closing_quote(body, opening + 1) if opening >= 0 else -1
-        if closing < 0:
-            break
-        position = closing + 1
+    done = 0
+    quotes = _quotes(body)
+    for opening, closing in zip(quotes, quotes, strict=False):
         # A string with escapes is not base64 as we take it; the JSON parser reads it.
         if closing - opening > LONG_BYTES and body.find(b"\\", opening, closing) < 0:
             name = f"\x00{len(lifted)}"
             lifted[name] = view[opening + 1 : closing]
             kept += (view[done:opening], orjson.dumps(name))
-            done = position
+            done = closing + 1
     kept.append(view[done:])
     return b"".join(kept), lifted
 
 
-def _closing_quote(body: bytes, start: int) -> int:
-    """Index of the first quote from ``start`` on that no backslash escapes; -1 where there is none,
-    or none that is worth looking for."""
-    while (quote := body.find(b'"', start)) >= 0:
-        before = body[max(start, quote - MAX_BACKSLASHES) : quote]
+def _quotes(body: bytes) -> Iterator[int]:
+    """Indexes of the quotes that no backslash escapes, as far as they are worth looking for."""
+    quote = -1
+    for _ in range(MAX_QUOTES):
+        quote = body.find(b'"', quote + 1)
+        before = body[max(0, quote - MAX_BACKSLASHES) : max(0, quote)]
         n_backslashes = len(before) - len(before.rstrip(b"\\"))
-        if n_backslashes == MAX_BACKSLASHES:
-            return -1
+        if quote < 0 or n_backslashes == MAX_BACKSLASHES:
+            return
         if n_backslashes % 2 == 0:
-            return quote
-        start = quote + 1
-    return -1
+            yield quote

@@ -94,9 +94,11 @@ class Lane(Generic[C, R]):
     Args:
         shared: the queue. Its condition is held while a lane is made.
         expected_seconds: a guess at the request's audio.
+        owner: whose it is.
     """
 
-    def __init__(self, shared: Shared[C, R], expected_seconds: float) -> None:
+    def __init__(self, shared: Shared[C, R], expected_seconds: float, owner: object = None) -> None:
+        self.owner = owner
         self._shared = shared
         self._freed = asyncio.Event()
         self._ended = False
@@ -120,6 +122,12 @@ class Lane(Generic[C, R]):
     def has_room(self) -> bool:
         """Whether less audio than the limit is between queue and result."""
         return self._held_seconds < self._shared.max_lane_seconds
+
+    def check_open(self) -> None:
+        """Raises:
+        NotReady: the server is stopping.
+        """
+        self._shared.check_open()
 
     async def room(self) -> None:
         """Until the lane has room."""

@@ -8,9 +8,21 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from predictor.engine.errors import AudioTooLarge, InvalidRequest, Overloaded
+from predictor.server.errors import Stalled
+
+STALL_SECONDS = 30
+"""Longest time without a byte of a body that is not at its end: what came of it is held meanwhile."""
 
 LINGER_SECONDS = 10
 """Longest time to go on reading a refused body."""
+
+BROWSER_HEADERS: Mapping[str, str] = {
+    # Transcripts may be personal data: no cache on the way keeps them.
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+}
+"""Of every REST answer. There is no ``access-control-allow-origin`` (CORS): pages of other sites can read
+none of them."""
 
 
 class ByteBudget:
@@ -85,7 +97,15 @@ class BodyLimit:
             if not declared.isdecimal():
                 raise InvalidRequest("Content-Length: must be a number")
             check(int(declared))
-            message = await receive()
+            try:
+                # Once all is read, this waits for the client to leave, however long that takes.
+                async with asyncio.timeout(STALL_SECONDS if unread else None):
+                    message = await receive()
+            except TimeoutError:
+                raise Stalled(
+                    f"body: {n_received} bytes came and then none for {STALL_SECONDS} seconds, "
+                    "which is the limit"
+                ) from None
             if message["type"] == "http.request":
                 unread = message.get("more_body", False)
                 n_bytes = len(message.get("body", b""))
@@ -117,7 +137,7 @@ async def _discard(receive: Receive) -> None:
 
 
 class ExtraHeaders:
-    """Adds headers to every answer."""
+    """Adds headers to every answer: those that the mapping has at the time."""
 
     def __init__(self, app: ASGIApp, headers: Mapping[str, str]) -> None:
         self._app = app

@@ -27,8 +27,8 @@ from predictor.server.tensors import (
     BINARY_DATA_SIZE,
     Tensor,
     grpc_parameters,
-    grpc_tensors,
-    json_tensors,
+    grpc_tensor,
+    json_tensor,
 )
 
 OUTPUTS = ("text", "language", "emotion", "event", "transcript")
@@ -89,9 +89,9 @@ class V2Message:
 
     def parse(self, limits: Limits) -> "V2Call":
         message = self.message
-        tensors = grpc_tensors(message.inputs, message.raw_input_contents)
+        tensor = grpc_tensor(message.inputs, message.raw_input_contents, limits)
         return V2Call(
-            _items(tensors, grpc_parameters(message.parameters), JsonBody(None), limits),
+            _items(tensor, grpc_parameters(message.parameters), limits),
             request_id=message.id,
             wanted=_wanted([output.name for output in message.outputs]),
             # gRPC answers in the form it was asked in.
@@ -171,7 +171,7 @@ def parse_v2(body: JsonBody, binary: memoryview, limits: Limits) -> V2Call:
         if isinstance(flags, dict) and isinstance(flags.get(BINARY_DATA), bool):
             binary_outputs[str(output.get("name"))] = flags[BINARY_DATA]
     return V2Call(
-        _items(json_tensors(request.get("inputs"), body, binary), parameters, body, limits),
+        _items(json_tensor(request.get("inputs"), body, binary, limits), parameters, limits),
         request_id=request_id,
         wanted=_wanted([output.get("name") for output in outputs]),
         binary=binary_outputs,
@@ -189,22 +189,16 @@ def _wanted(names: Sequence[Any]) -> tuple[str, ...]:
 
 
 def _items(
-    tensors: Sequence[Tensor], parameters: Mapping[str, Any], body: JsonBody, limits: Limits
+    tensor: Tensor, parameters: Mapping[str, Any], limits: Limits
 ) -> tuple[Item | SpeechError, ...]:
     """The audio of a request's only tensor, with the request's options under the tensor's."""
-    if len(tensors) != 1:
-        raise InvalidRequest(
-            f"inputs: {len(tensors)} tensors; give one: 'audio' (BYTES [n] or UINT8 [n_bytes]) or "
-            "'waveform' (FP32 [n_samples] or [n, n_samples])"
-        )
-    (tensor,) = tensors
     name = f"inputs.{tensor.name}"
     merged = {**parameters, **tensor.parameters}
     wanted = options(
         {}, {k: v for k, v in merged.items() if k not in PROTOCOL_PARAMETERS}, "parameters"
     )
     if tensor.datatype == "FP32":
-        return _waveforms(tensor, merged.get(SAMPLE_RATE), wanted, name, limits)
+        return _waveforms(tensor, merged.get(SAMPLE_RATE), wanted, name)
     if SAMPLE_RATE in merged:
         raise InvalidRequest(
             f"{name}: parameter 'sample_rate' is for 'waveform'; a file has its own"
@@ -215,7 +209,6 @@ def _items(
         return (Item(np.asarray(tensor.data).tobytes(), wanted),)
     if len(tensor.shape) == 2 and tensor.shape[1] != 1:
         raise InvalidRequest(f"{name}: shape is {list(tensor.shape)}, must be [n] or [n, 1]")
-    limits.check_items(len(tensor.data), name)
     return tuple(
         _file(element, wanted, f"{name}[{i}]", limits) for i, element in enumerate(tensor.data)
     )
@@ -237,7 +230,7 @@ def _file(element: Any, wanted: TranscribeOptions, name: str, limits: Limits) ->
 
 
 def _waveforms(
-    tensor: Tensor, rate: Any, wanted: TranscribeOptions, name: str, limits: Limits
+    tensor: Tensor, rate: Any, wanted: TranscribeOptions, name: str
 ) -> tuple[Item | SpeechError, ...]:
     lowest, highest = SAMPLE_RATES
     if rate is None:
@@ -248,5 +241,4 @@ def _waveforms(
         )
     samples = np.asarray(tensor.data, dtype=np.float32)
     batch = samples.reshape(tensor.shape if len(tensor.shape) == 2 else (1, -1))
-    limits.check_items(len(batch), name)
     return tuple(Item(Waveform(row, rate), wanted) for row in batch)

@@ -5,29 +5,40 @@ a wrong one is answered with the audio quoted in it, and all of it happens on th
 first in the application, so kserve's are never reached; the data plane and the model behind are kserve's.
 """
 
-import asyncio
 import io
-import time
 import uuid
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
-from predictor.engine.errors import AudioTooLarge, InvalidRequest, Overloaded, SpeechError
-from predictor.server.errors import UnknownModel, as_speech_error, quoted, sentence
-from predictor.server.kserve_model import SpeechDataPlane
+from predictor.engine.errors import InvalidRequest, SpeechError
+from predictor.server.disconnect import CLIENT_CLOSED_REQUEST, unless_disconnected
+from predictor.server.errors import NotReady, answer_headers, as_speech_error, sentence
+from predictor.server.kserve_model import ALIVE, SpeechDataPlane
 from predictor.server.limits import BodyLimit, ByteBudget, ExtraHeaders
-from predictor.server.observer import CANCELLED, OK, Observer
+from predictor.server.observer import (
+    CANCELLED,
+    OK,
+    Observer,
+    ProtocolName,
+    RequestRecord,
+    observed,
+)
 from predictor.server.protocol import Payload, V1Body
 from predictor.server.protocol_v2 import V2Body
 from predictor.server.sdk import InferResponse
 
 JSON_LENGTH = "inference-header-content-length"
-CLIENT_CLOSED_REQUEST = 499
+
+DOCUMENT_PATH = "/openapi.json"
+
+MAX_DIGITS = 18
+"""Most digits of a length in bytes; Python refuses to read a number of thousands."""
 
 
 def add_routes(
@@ -43,50 +54,67 @@ def add_routes(
     """Give kserve's application our routes, limits and errors.
 
     Args:
-        headers: of every answer.
+        headers: of every answer, as they are at the time.
         max_body_bytes: largest body.
         budget: for the bytes of all bodies.
-        observer: is told what became of each request.
+        observer: watches all requests.
         enable_docs: serve a page at /docs.
     """
     app.include_router(_router(data_plane, observer))
     app.add_middleware(BodyLimit, max_bytes=max_body_bytes, budget=budget)
     app.add_middleware(ExtraHeaders, headers=headers)
     app.add_exception_handler(SpeechError, _on_error)
+    app.add_exception_handler(HTTPException, _on_no_route)  # type: ignore[arg-type]
     if enable_docs:
 
         async def docs() -> Response:
-            return get_swagger_ui_html(openapi_url="/openapi.json", title=app.title)
+            return get_swagger_ui_html(openapi_url=DOCUMENT_PATH, title=app.title)
 
         app.add_api_route("/docs", docs, include_in_schema=False)
 
 
 def _router(data_plane: SpeechDataPlane, observer: Observer) -> APIRouter:
-    # kserve's own routes describe these requests in the OpenAPI document.
-    router = APIRouter(include_in_schema=False)
+    router = APIRouter()
 
-    async def observed(
-        model_name: str, request: Request, protocol: str, payload: Callable[[bytes], Payload]
+    async def answer(
+        model_name: str,
+        request: Request,
+        protocol: ProtocolName,
+        payload: Callable[[bytes], Payload],
+        version: str | None = None,
     ) -> Response:
-        started = time.perf_counter()
-        reason = CANCELLED
-        try:
-            reason, answer = await _infer(data_plane, model_name, request, payload)
-        finally:
-            observer.on_request(protocol, reason, time.perf_counter() - started)
-        return answer
+        with observed(observer, new_record(protocol, model_name, request)) as record:
+            record.reason, response = await _infer(
+                data_plane, model_name, version, request, record, payload
+            )
+            record.status = response.status_code
+            return response
 
     @router.post("/v1/models/{model_name}:predict")
     async def predict(model_name: str, request: Request) -> Response:
         """Transcribe the instances of a v1 request."""
-        return await observed(model_name, request, "rest_v1", V1Body)
+        return await answer(model_name, request, "rest_v1", V1Body)
+
+    def v2_payload(request: Request) -> Callable[[bytes], Payload]:
+        return lambda body: V2Body(body, _json_length(request))
 
     @router.post("/v2/models/{model_name}/infer")
     async def infer(model_name: str, request: Request) -> Response:
         """Transcribe the tensors of a v2 request, JSON or with binary data."""
-        return await observed(
-            model_name, request, "rest_v2", lambda body: V2Body(body, _json_length(request))
-        )
+        return await answer(model_name, request, "rest_v2", v2_payload(request))
+
+    @router.post("/v2/models/{model_name}/versions/{version}/infer")
+    async def infer_version(model_name: str, version: str, request: Request) -> Response:
+        """The same, of one version of the model."""
+        return await answer(model_name, request, "rest_v2", v2_payload(request), version)
+
+    @router.get("/")
+    async def live(response: Response) -> dict[str, str]:
+        """Whether the server lives: status 503 if only a restart helps."""
+        described = await data_plane.live()
+        if described["status"] != ALIVE:
+            response.status_code = 503
+        return described
 
     @router.get("/v2/models/{model_name}")
     async def metadata(model_name: str) -> Response:
@@ -94,14 +122,41 @@ def _router(data_plane: SpeechDataPlane, observer: Observer) -> APIRouter:
         described = await data_plane.model_metadata(model_name)
         return _json({**described, "properties": data_plane.model_properties(model_name)})
 
-    @router.post("/v2/models/{model_name}/versions/{version}/infer")
-    async def infer_version(model_name: str, version: str, request: Request) -> Response:
-        described = await data_plane.model_metadata(model_name)
-        if version not in described["versions"]:
-            raise UnknownModel(f"Model with name {model_name} has no version {quoted(version)}.")
-        return await infer(model_name, request)
+    @router.get("/v2/models/{model_name}/versions/{model_version}")
+    async def metadata_of_version(model_name: str, model_version: str) -> Response:
+        """The same, of one version of the model."""
+        data_plane.check_version(model_name, model_version)
+        return await metadata(model_name)
+
+    @router.get("/v2/models/{model_name}/ready")
+    async def ready(model_name: str) -> dict[str, Any]:
+        """Whether the model takes requests."""
+        data_plane.get_model_from_registry(model_name)
+        if not await data_plane.model_ready(model_name):
+            raise NotReady(f"Model with name {model_name} is not ready.")
+        return {"name": model_name, "ready": True}
+
+    @router.get("/v2/models/{model_name}/versions/{model_version}/ready")
+    async def ready_of_version(model_name: str, model_version: str) -> dict[str, Any]:
+        """The same, of one version of the model."""
+        data_plane.check_version(model_name, model_version)
+        return await ready(model_name)
 
     return router
+
+
+def new_record(protocol: ProtocolName, model_name: str, request: Request) -> RequestRecord:
+    """What is known of a request to one of our routes when it begins. Its id is the client's, or new."""
+    return RequestRecord(
+        protocol,
+        model_name,
+        id=request.headers.get("x-request-id") or str(uuid.uuid4()),
+        method=request.method,
+        route=request.scope["route"].path,
+        path=request.url.path,
+        headers=dict(request.headers),
+        status=CLIENT_CLOSED_REQUEST,
+    )
 
 
 async def _body(request: Request) -> bytes:
@@ -119,8 +174,10 @@ def _json_length(request: Request) -> int | None:
     """
     given = request.headers.get(JSON_LENGTH)
     if given is not None:
-        if not given.isdecimal():
-            raise InvalidRequest("Inference-Header-Content-Length: must be a number")
+        if not given.isdecimal() or len(given) > MAX_DIGITS:
+            raise InvalidRequest(
+                "Inference-Header-Content-Length: must be a number of bytes, 0 or more"
+            )
         return int(given)
     if request.headers.get("content-type") == "application/octet-stream":
         raise InvalidRequest(
@@ -133,40 +190,26 @@ def _json_length(request: Request) -> int | None:
 async def _infer(
     data_plane: SpeechDataPlane,
     model_name: str,
+    version: str | None,
     request: Request,
+    record: RequestRecord,
     payload: Callable[[bytes], Payload],
 ) -> tuple[str, Response]:
-    """What became of the request, as an :class:`Observer` is told, and its answer."""
-    request_id = request.headers.get("x-request-id") or str(uuid.uuid4())
-    headers = {**request.headers, "x-request-id": request_id}
+    """What became of the request, as its record has it, and its answer."""
+    headers = {**record.headers, "x-request-id": record.id}
     try:
+        if version is not None:
+            data_plane.check_version(model_name, version)
         body = payload(await _body(request))
-        answer = await _unless_disconnected(request, data_plane.infer(model_name, body, headers))
+        answer = await unless_disconnected(request, data_plane.infer(model_name, body, headers))
         if answer is None:
             return CANCELLED, Response(status_code=CLIENT_CLOSED_REQUEST)
         return OK, _encode(*answer)
     except ClientDisconnect:
         return CANCELLED, Response(status_code=CLIENT_CLOSED_REQUEST)
     except Exception as error:
-        known = as_speech_error(error, request_id)
+        known = as_speech_error(error, record.id)
         return known.reason, _answer(known)
-
-
-async def _unless_disconnected(request: Request, work: Coroutine[Any, Any, Any]) -> Any:
-    """The work's result; None, and the work cancelled, if the client hangs up before."""
-
-    async def disconnected() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    task, watch = asyncio.ensure_future(work), asyncio.ensure_future(disconnected())
-    try:
-        await asyncio.wait((task, watch), return_when=asyncio.FIRST_COMPLETED)
-        return task.result() if task.done() else None
-    finally:
-        for each in (task, watch):
-            each.cancel()
-        await asyncio.gather(task, watch, return_exceptions=True)
 
 
 def _encode(answer: dict[str, Any] | InferResponse, headers: Mapping[str, str]) -> Response:
@@ -188,12 +231,17 @@ async def _on_error(request: Request, error: Exception) -> Response:
     return _answer(as_speech_error(error, request.headers.get("x-request-id", "-")))
 
 
+async def _on_no_route(request: Request, error: HTTPException) -> Response:
+    """What no route takes, in the form of all other errors."""
+    message = f"path: nothing is served at it; GET {DOCUMENT_PATH} lists what is"
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another")
+        message = f"method: {request.method} is not served at this path; use {allowed}"
+    elif error.status_code != 404:
+        message = str(error.detail)
+    return _json({"error": message}, error.status_code, error.headers)
+
+
 def _answer(error: SpeechError) -> Response:
     """``{"error": "<sentence>"}``, the shape of kserve's own errors."""
-    headers: dict[str, str] = {}
-    if isinstance(error, Overloaded):
-        headers["retry-after"] = str(error.retry_after_seconds)
-    if isinstance(error, AudioTooLarge | Overloaded):
-        # The rest of the body may still be on its way, and nobody will read it.
-        headers["connection"] = "close"
-    return _json({"error": sentence(error)}, error.http_status, headers)
+    return _json({"error": sentence(error)}, error.http_status, answer_headers(error))

@@ -19,6 +19,8 @@ try:
     from kserve.protocol.grpc.servicer import InferenceServicer
     from kserve.protocol.infer_type import RequestedOutput
     from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+    from kserve.protocol.rest.server import RESTServer
+    from kserve.protocol.rest.v2_datamodels import InferenceRequest, InferenceResponse
 finally:
     sys.argv = _argv
 
@@ -27,6 +29,8 @@ __all__ = [
     "DataPlane",
     "InferOutput",
     "InferResponse",
+    "InferenceRequest",
+    "InferenceResponse",
     "InferenceServicer",
     "InvalidInput",
     "Model",
@@ -34,6 +38,7 @@ __all__ = [
     "ModelNotReady",
     "ModelRepositoryExtension",
     "ModelServer",
+    "RESTServer",
     "RequestedOutput",
     "app",
     "messages",

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_settings import BaseSettings, CliApp, NoDecode, SettingsConfigDict
 
 from predictor.engine.cpu import available_cpus
+from predictor.server.allowlist import Allowlist
 
 ENV_PREFIX = "SENSEVOICE_"
 
@@ -36,6 +37,11 @@ def _hosts(value: object) -> object:
     if not isinstance(parts, list | tuple):
         return value
     return tuple(name.strip().lower() for part in parts for name in str(part).split(",") if name)
+
+
+def _allowable(value: tuple[str, ...]) -> tuple[str, ...]:
+    Allowlist(value)
+    return value
 
 
 def _directory(value: Path) -> Path:
@@ -94,7 +100,8 @@ class Settings(BaseSettings):
     """Most audio files in one request."""
 
     max_pending_bytes: Annotated[int, Field(ge=1024)] = 1024 * MIB
-    """Most bytes of request bodies held at once, over all requests; beyond it answers are 429."""
+    """Most bytes of request bodies and fetched files held at once, over all requests; beyond it answers are
+    429."""
 
     max_batch_clips: Annotated[int, Field(ge=1)] = 64
     """Most clips (stretches of up to 30 seconds) in one pass of the network, however short: what a clip
@@ -115,8 +122,12 @@ class Settings(BaseSettings):
     decode_threads: Annotated[int, Field(ge=1)] = Field(
         default_factory=lambda: max(1, available_cpus() // 2)
     )
-    """Threads that decode and segment audio. Default: half of the CPUs this container may use: decoding
+    """Threads that take decoded audio and segment it. Default: half of the CPUs this container may use: it
     is a fraction of the network's work, and a flood of it must not take the network's CPUs."""
+
+    decode_timeout_seconds: Annotated[float, Field(gt=0)] = 10
+    """Longest time to decode a second of audio, in seconds; then its process is ended and the request
+    refused."""
 
     network_passes: Annotated[int, Field(ge=1)] = Field(
         default_factory=lambda: min(2, available_cpus())
@@ -133,19 +144,58 @@ class Settings(BaseSettings):
     grace_period_seconds: Annotated[int, Field(ge=0)] = 30
     """Time for running requests to finish after SIGTERM, in seconds."""
 
-    allowed_url_hosts: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_hosts)] = ()
-    """Hosts that audio may be fetched from, separated by commas; none: audio by URL is off."""
+    stuck_seconds: Annotated[float, Field(gt=0)] = 60
+    """Longest time that a pass of the network may take beyond the length of its audio, and a thread that
+    decodes for one step, in seconds. After it the server is neither ready nor live, so that it is
+    restarted."""
+
+    max_realtime_connections: Annotated[int, Field(ge=0)] = 32
+    """Live audio connections open at once; each holds at most about 15 MB. 0: live audio is off."""
+
+    realtime_idle_seconds: Annotated[float, Field(gt=0)] = 60
+    """Longest silence of a live connection's client before it is closed, in seconds: no message, not
+    quiet audio."""
+
+    allowed_url_hosts: Annotated[
+        tuple[str, ...], NoDecode, BeforeValidator(_hosts), AfterValidator(_allowable)
+    ] = ()
+    """Hosts that audio may be fetched from, separated by commas: host, for ports 80 and 443, or host:port.
+    A name must lead to public addresses only; write the address itself to allow a private one. None: audio
+    by URL is off."""
 
     url_timeout_seconds: Annotated[float, Field(gt=0)] = 10
-    """Longest time one fetch may take, in seconds."""
+    """Longest time one fetch may take, in seconds, redirects included."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     """Least severe messages to log."""
+
+    log_format: Literal["text", "json"] = "text"
+    """Lines of text, or of JSON with the field names of the Elastic Common Schema (ECS)."""
+
+    access_log: bool = True
+    """Log one line for each transcription request, whatever the log level: id, trace, audio, times and
+    outcome. Probes and scrapes are not logged."""
+
+    log_transcripts: bool = False
+    """Write the transcripts into the access log, too. They may be personal data."""
+
+    otlp_endpoint: Annotated[str, Field(pattern=r"^(https?://[^/\s]+/?)?$")] = ""
+    """Collector that traces are sent to by OTLP over gRPC: http://host:4317, or https for TLS. Empty: no
+    traces."""
+
+    trace_sample_ratio: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Share of requests that are traced. A caller's own choice, in its traceparent, wins."""
 
     @model_validator(mode="after")
     def _distinct_ports(self) -> Self:
         if self.http_port == self.grpc_port:
             raise ValueError("http_port and grpc_port must differ")
+        return self
+
+    @model_validator(mode="after")
+    def _transcripts_have_a_place(self) -> Self:
+        if self.log_transcripts and not self.access_log:
+            raise ValueError("log_transcripts writes into the access log: set access_log, too")
         return self
 
     @property

@@ -15,7 +15,7 @@ def table() -> str:
     for name, field in Settings.model_fields.items():
         # A default that depends on the machine is told in the description.
         default = (
-            "" if field.default_factory or field.default in ((), None) else f"`{field.default}`"
+            "" if field.default_factory or field.default in ((), None, "") else f"`{field.default}`"
         )
         meaning = " ".join((field.description or "").split())
         lines.append(f"| `--{name}` | `{ENV_PREFIX}{name.upper()}` | {default} | {meaning} |")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from predictor.engine.errors import InvalidRequest
 from predictor.server.errors import quoted
 from predictor.server.json_body import JsonBody, Text
+from predictor.server.protocol import Limits
 
 Elements: TypeAlias = list[bytes] | list[Text] | NDArray[np.uint8] | NDArray[np.float32]
 
@@ -64,12 +65,21 @@ class TensorHead:
             raise InvalidRequest(f"inputs: tensor {quoted(self.name)} is unknown; known: {inputs}")
         if self.datatype not in known:
             raise self.error(f"datatype is {quoted(self.datatype)}, must be {' or '.join(known)}")
-        if not 1 <= len(self.shape) <= 2 or min(self.shape) < 0:
-            raise self.error(f"shape is {list(self.shape)}, must have one or two dimensions")
+        if not 1 <= len(self.shape) <= 2:
+            raise self.error(f"shape has {len(self.shape)} dimensions, must have one or two")
+        if min(self.shape) < 0:
+            raise self.error(f"shape is {list(self.shape)}, must hold no negative size")
 
     @property
     def n_elements(self) -> int:
         return math.prod(self.shape)
+
+    @property
+    def n_items(self) -> int:
+        """Audio files or waveforms."""
+        if self.datatype == "BYTES":
+            return self.n_elements
+        return self.shape[0] if len(self.shape) == 2 else 1
 
     def error(self, message: str) -> InvalidRequest:
         return InvalidRequest(f"inputs.{self.name}: {message}")
@@ -131,6 +141,8 @@ class TensorHead:
                     "length, four bytes, little-endian"
                 )
             elements.append(bytes(data[position - size : position]))
+            if len(elements) > self.n_elements:
+                break  # Elements of no bytes would be millions.
         return elements
 
     def from_contents(self, contents: Any) -> Tensor:
@@ -145,27 +157,34 @@ class TensorHead:
         return self.with_data(values.astype(np.uint8))
 
 
-def json_tensors(inputs: Any, body: JsonBody, binary: memoryview) -> list[Tensor]:
-    """Inputs of a REST request: each has its ``data`` in JSON, or ``binary_data_size`` bytes of
-    ``binary``, which holds the binary inputs one after the other."""
+def json_tensor(inputs: Any, body: JsonBody, binary: memoryview, limits: Limits) -> Tensor:
+    """The only input of a REST request: it has its ``data`` in JSON, or all of ``binary``, whose length
+    it gives as ``binary_data_size``."""
     if not isinstance(inputs, list):
         raise InvalidRequest("inputs: missing; give a list of tensors")
-    tensors = []
-    for i, value in enumerate(inputs):
-        head = _json_head(value, f"inputs[{i}]")
-        size = head.parameters.get(BINARY_DATA_SIZE)
-        if size is None:
-            tensors.append(head.from_json(value.get("data"), body))
-            continue
-        if type(size) is not int or not 0 <= size <= len(binary):
-            raise head.error(
-                f"{BINARY_DATA_SIZE} is {quoted(size)}, but {len(binary)} bytes of binary data are left"
-            )
-        tensors.append(head.from_binary(binary[:size]))
-        binary = binary[size:]
-    if len(binary):
-        raise InvalidRequest(f"inputs: {len(binary)} bytes of binary data belong to no tensor")
-    return tensors
+    value = _only(inputs)
+    head = _json_head(value, "inputs[0]")
+    limits.check_items(head.n_items, f"inputs.{head.name}")
+    size = head.parameters.get(BINARY_DATA_SIZE)
+    if size is None:
+        if len(binary):
+            raise InvalidRequest(f"inputs: {len(binary)} bytes of binary data belong to no tensor")
+        return head.from_json(value.get("data"), body)
+    if type(size) is not int or size != len(binary):
+        raise head.error(
+            f"{BINARY_DATA_SIZE} is {quoted(size)}, but the body has {len(binary)} bytes of it"
+        )
+    return head.from_binary(binary)
+
+
+def _only(inputs: Sequence[Any]) -> Any:
+    """Counted before any is read: a body of some megabytes may hold a hundred thousand."""
+    if len(inputs) != 1:
+        raise InvalidRequest(
+            f"inputs: {len(inputs)} tensors; give one: 'audio' (BYTES [n] or UINT8 [n_bytes]) or "
+            "'waveform' (FP32 [n_samples] or [n, n_samples])"
+        )
+    return inputs[0]
 
 
 def _json_head(value: Any, name: str) -> TensorHead:
@@ -183,21 +202,18 @@ def _json_head(value: Any, name: str) -> TensorHead:
     return TensorHead(value["name"], value["datatype"], tuple(shape), parameters)
 
 
-def grpc_tensors(inputs: Sequence[Any], raw: Sequence[bytes]) -> list[Tensor]:
-    """Inputs of a gRPC ``ModelInferRequest``: all in ``raw_input_contents``, or all in their own
+def grpc_tensor(inputs: Sequence[Any], raw: Sequence[bytes], limits: Limits) -> Tensor:
+    """The only input of a gRPC ``ModelInferRequest``: in ``raw_input_contents``, or in its own
     ``contents``."""
-    if raw and len(raw) != len(inputs):
-        raise InvalidRequest(
-            f"raw_input_contents: has {len(raw)} elements for {len(inputs)} inputs"
-        )
-    tensors = []
-    for i, value in enumerate(inputs):
-        parameters = grpc_parameters(value.parameters)
-        head = TensorHead(value.name, value.datatype, tuple(value.shape), parameters)
-        if raw and value.HasField("contents"):
-            raise head.error("give contents or raw_input_contents, not both")
-        tensors.append(head.from_binary(raw[i]) if raw else head.from_contents(value.contents))
-    return tensors
+    value = _only(inputs)
+    if len(raw) > 1:
+        raise InvalidRequest(f"raw_input_contents: has {len(raw)} elements for 1 input")
+    parameters = grpc_parameters(value.parameters)
+    head = TensorHead(value.name, value.datatype, tuple(value.shape), parameters)
+    limits.check_items(head.n_items, f"inputs.{head.name}")
+    if raw and value.HasField("contents"):
+        raise head.error("give contents or raw_input_contents, not both")
+    return head.from_binary(raw[0]) if raw else head.from_contents(value.contents)
 
 
 def grpc_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,30 +1,33 @@
 """Items → transcripts: the engine's stages, joined so that nothing blocks the event loop.
 
-Decoding and segmenting run in a small pool of threads, which queue clips as they find them; the network
-runs in the batcher's own. Of each recording only a window of clips exists at a time, so memory does not
-grow with its length. A short audio costs one trip to the pool and one wake-up for its result.
+Files are decoded in processes apart. Segmenting runs in a small pool of threads, which queue clips as they
+find them; the network runs in the batcher's own. Of each recording only a window of clips exists at a time,
+so memory does not grow with its length. A short audio costs one trip to the pool and one wake-up for its
+result.
 """
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeVar
+from dataclasses import replace
+from typing import Any, TypeVar
 
 from predictor.engine.errors import SpeechError
-from predictor.engine.types import StageTimes, TranscribeOptions, Transcript, Waveform
+from predictor.engine.packets import Encoding
+from predictor.engine.types import Segment, StageTimes, Transcript, Waveform
 from predictor.server.batching import Batcher
+from predictor.server.decoder import LONG_SECONDS, Decoders
 from predictor.server.errors import as_speech_error
 from predictor.server.fetch import Fetcher
-from predictor.server.lane import Done, Lane
+from predictor.server.lane import Lane
+from predictor.server.observer import Observer, current
+from predictor.server.packet_decoding import PacketDecoding
 from predictor.server.protocol import AudioUrl, Item, Outcome
+from predictor.server.work import SpeechEngine, Work
 
-MAX_OPEN = 16
-"""Most recordings of one request that are open at once."""
-
-TURN_SECONDS = 0.05
-"""A recording's turn in the pool ends with the step in which so much time is over."""
+MAX_OPEN, MAX_OPEN_LONG = 16, 4
+"""Most short and most long recordings of one request that are open at once. A few long ones fill its lane,
+and each holds a process that decodes."""
 
 SHORT_SECONDS = 30.0
 """Results of so much audio are put together in the event loop, in less than a millisecond: a trip to
@@ -40,64 +43,13 @@ OTHER_BYTES_PER_SECOND = 8_000
 T = TypeVar("T")
 
 
-class OpenRecording(Protocol):
-    """What the server needs of ``predictor.engine.recording.Recording``."""
-
-    def advance(self) -> Sequence[Any] | None: ...
-
-
-class SpeechEngine(Protocol):
-    """What the server needs of ``predictor.engine.transcribe.Engine``."""
-
-    def open(self, audio: bytes | Waveform, options: TranscribeOptions) -> OpenRecording: ...
-
-    def recognize(self, clips: Sequence[Any]) -> list[Any]: ...
-
-    def assemble(self, recording: Any, hypotheses: Sequence[Any]) -> Transcript: ...
-
-
-def expected_seconds(item: Item) -> float:
-    """A guess at an item's audio, before a byte of it is decoded; 0 while it is to be fetched."""
-    audio = item.audio
+def expected_seconds(audio: bytes | Waveform | AudioUrl) -> float:
+    """A guess at an audio's length, before a byte of it is decoded; 0 while it is to be fetched."""
     if isinstance(audio, AudioUrl):
         return 0.0
     if isinstance(audio, Waveform):
         return audio.duration
     return len(audio) / BYTES_PER_SECOND.get(audio[:4], OTHER_BYTES_PER_SECOND)
-
-
-@dataclass(slots=True)
-class _Work:
-    """One item on its way. Decoded in one thread at a time."""
-
-    engine: SpeechEngine
-    lane: Lane[Any, Any]
-    audio: bytes | Waveform
-    options: TranscribeOptions
-    expected_seconds: float
-    recording: OpenRecording | None = None
-    clip_seconds: float = 0.0
-    results: list[asyncio.Future[Done[Any]]] = field(default_factory=list)
-
-    def decode(self) -> bool:
-        """Open, decode and queue clips until the turn is over or the lane is full. True at the end."""
-        until = time.monotonic() + TURN_SECONDS
-        if self.recording is None:
-            self.recording = self.engine.open(self.audio, self.options)
-        while (clips := self.recording.advance()) is not None:
-            if clips:
-                # Before they are put: no batch is to wait for what it already holds.
-                self.expect_no_more()
-            self.results += [self.lane.put(clip) for clip in clips]
-            self.clip_seconds += sum(clip.duration for clip in clips)
-            if not self.lane.has_room or time.monotonic() > until:
-                return False
-        return True
-
-    def expect_no_more(self) -> None:
-        """From now on the clips themselves are counted."""
-        self.lane.arrived(self.expected_seconds)
-        self.expected_seconds = 0.0
 
 
 class Transcriber:
@@ -107,7 +59,9 @@ class Transcriber:
         engine: opens recordings and assembles transcripts.
         batcher: recognises clips.
         pool: threads for CPU-bound work outside the network.
+        decoders: decode files.
         fetcher: fetches audio by URL.
+        observer: is told of each audio that has been decoded.
     """
 
     def __init__(
@@ -115,12 +69,16 @@ class Transcriber:
         engine: SpeechEngine,
         batcher: Batcher[Any, Any],
         pool: ThreadPoolExecutor,
+        decoders: Decoders,
         fetcher: Fetcher,
+        observer: Observer,
     ) -> None:
         self._engine = engine
         self._batcher = batcher
         self._pool = pool
+        self._decoders = decoders
         self._fetcher = fetcher
+        self._observer = observer
 
     async def in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """``function(*arguments)``, in the pool."""
@@ -135,42 +93,130 @@ class Transcriber:
             Overloaded: too much is waiting already.
             NotReady: the server is stopping.
         """
-        expected = sum(expected_seconds(item) for item in items if isinstance(item, Item))
-        open_ones = asyncio.Semaphore(MAX_OPEN)
+        expected = sum(expected_seconds(item.audio) for item in items if isinstance(item, Item))
+        short, long = asyncio.Semaphore(MAX_OPEN), asyncio.Semaphore(MAX_OPEN_LONG)
 
         async def outcome(item: Item | SpeechError) -> Outcome:
             if isinstance(item, SpeechError):
                 return item
-            async with open_ones:
+            async with long if expected_seconds(item.audio) > LONG_SECONDS else short:
                 try:
                     return await self._one(item, lane)
                 except Exception as error:
                     return as_speech_error(error, request_id)
 
-        with self._batcher.lane(expected) as lane:
+        record = current()
+        with self._batcher.lane(expected, record) as lane:
             if len(items) == 1:
-                return [await outcome(items[0])]
-            # A task group, because a cancelled request must take all its items with it.
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(outcome(item)) for item in items]
-            return [task.result() for task in tasks]
+                outcomes = [await outcome(items[0])]
+            else:
+                # A task group, because a cancelled request must take all its items with it.
+                async with asyncio.TaskGroup() as group:
+                    tasks = [group.create_task(outcome(item)) for item in items]
+                outcomes = [task.result() for task in tasks]
+        if record is not None:
+            record.add(outcomes)
+        return outcomes
 
-    async def _one(self, item: Item, lane: Lane[Any, Any]) -> Transcript:
-        audio = item.audio
-        if isinstance(audio, AudioUrl):
-            audio = await self._fetcher.fetch(audio.url)
-        work = _Work(self._engine, lane, audio, item.options, expected_seconds(item))
+    async def stream(self, item: Item, on_segment: Callable[[Segment], object]) -> Transcript:
+        """The transcript of one audio that is cut by voice activity.
+
+        Args:
+            item: the audio.
+            on_segment: called in the event loop with each segment, in order, as soon as it is known.
+
+        Raises:
+            Overloaded: too much is waiting already.
+            NotReady: the server is stopping.
+            SpeechError: the audio cannot be transcribed.
+        """
+        record = current()
+        with self._batcher.lane(expected_seconds(item.audio), record) as lane:
+            transcript = await self._one(item, lane, on_segment)
+        if record is not None:
+            record.add([transcript])
+        return transcript
+
+    def packet_decoding(self, encoding: Encoding, rate: int) -> PacketDecoding:
+        """Of one live stream. To be closed."""
+        return PacketDecoding(self._decoders, encoding, rate)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether audio waits for the network."""
+        return self._batcher.queue_seconds > 0
+
+    def check_room(self) -> None:
+        """As :meth:`predictor.server.batching.Batcher.check_room`."""
+        self._batcher.check_room()
+
+    def lane(self) -> Lane[Any, Any]:
+        """A place in the queue for one turn of a live session after the other. To be entered.
+
+        Raises:
+            Overloaded: too much is waiting already.
+            NotReady: the server is stopping.
+        """
+        return self._batcher.lane()
+
+    async def in_lane(self, item: Item, lane: Lane[Any, Any]) -> Transcript:
+        """The transcript of one audio; in a lane that has been let in, nothing is refused.
+
+        Raises:
+            SpeechError: the audio cannot be transcribed.
+        """
+        return await self._one(item, lane)
+
+    async def _one(
+        self,
+        item: Item,
+        lane: Lane[Any, Any],
+        on_segment: Callable[[Segment], object] | None = None,
+    ) -> Transcript:
+        if isinstance(item.audio, AudioUrl):
+            async with self._fetcher.fetched(item.audio.url) as audio:
+                return await self._at_hand(item, audio, lane, on_segment)
+        return await self._at_hand(item, item.audio, lane, on_segment)
+
+    async def _at_hand(
+        self,
+        item: Item,
+        audio: bytes | Waveform,
+        lane: Lane[Any, Any],
+        on_segment: Callable[[Segment], object] | None,
+    ) -> Transcript:
+        decoding = self._decoders.decoding(expected_seconds(audio))
+        work = Work(
+            self._engine,
+            decoding,
+            lane,
+            audio,
+            item.options,
+            expected_seconds(item.audio),
+            current(),
+            self._observer,
+        )
         try:
+            work.open()
             finished = False
             while not finished:
                 await lane.room()
+                await decoding.ready()
                 finished = await self.in_thread(work.decode)
                 for result in work.results:
                     if result.done():
                         result.result()  # Raises where a clip has failed: the rest is in vain.
+                if on_segment:
+                    work.tell(on_segment)
+            decoding.close()
             work.expect_no_more()
-            done = [await result for result in work.results]
+            done = []
+            for result in work.results:
+                done.append(await result)
+                if on_segment:
+                    work.tell(on_segment)
         finally:
+            decoding.close()
             work.expect_no_more()
             lane.withdraw(work.results)
         hypotheses = [each.result for each in done]
@@ -179,6 +225,7 @@ class Transcriber:
         else:
             transcript = await self.in_thread(self._engine.assemble, work.recording, hypotheses)
         waited = StageTimes(
+            decode=decoding.waited_seconds,
             queue=sum(each.queue_seconds for each in done),
             batch=sum(each.batch_seconds for each in done),
         )

@@ -2,7 +2,10 @@
 
 import asyncio
 import io
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +14,19 @@ import httpx
 import numpy as np
 import pytest
 import soundfile
-from prometheus_client.parser import text_string_to_metric_families
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as otlp
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc as otlp_grpc
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 from predictor.engine.transcribe import Engine
-from predictor.engine.types import StageTimes
+from predictor.server.observer import Observer, RequestRecord
 from predictor.server.sdk import services
+from tests.reliability import servers
 
 RATE = 16_000
+
+DEADLINE_SECONDS = 60
+"""For what takes a moment on an idle machine."""
 
 
 def tone(seed: int, seconds: float) -> np.ndarray:
@@ -35,35 +44,95 @@ def encode(samples: np.ndarray, container: str = "FLAC", subtype: str | None = N
     return file.getvalue()
 
 
-class Seen:
-    """An observer that remembers what became of requests, as (protocol, reason)."""
+class Seen(Observer):
+    """Remembers what became of requests, as (protocol, reason)."""
 
     def __init__(self) -> None:
         self.requests: list[tuple[str, str]] = []
+        self.records: list[RequestRecord] = []
 
-    def on_transcribed(self, times: StageTimes, audio_seconds: float) -> None:
-        pass
+    def on_end(self, record: RequestRecord) -> None:
+        assert record.seconds >= 0
+        self.requests.append((record.protocol, record.reason))
+        self.records.append(record)
 
-    def on_request(self, protocol: str, reason: str, seconds: float) -> None:
-        assert seconds >= 0
-        self.requests.append((protocol, reason))
+
+@dataclass(frozen=True)
+class Received:
+    """A span with the attributes of its resource."""
+
+    span: Span
+    resource: dict[str, Any]
+
+    @property
+    def trace_id(self) -> str:
+        return str(self.span.trace_id.hex())
+
+    @property
+    def id(self) -> str:
+        return str(self.span.span_id.hex())
+
+    @property
+    def parent(self) -> str:
+        return str(self.span.parent_span_id.hex())
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        return values(self.span.attributes)
+
+
+def values(attributes: Any) -> dict[str, Any]:
+    return {each.key: getattr(each.value, each.value.WhichOneof("value")) for each in attributes}
+
+
+class Collector(otlp_grpc.TraceServiceServicer):
+    """An OTLP receiver that remembers."""
+
+    def __init__(self, port: int) -> None:
+        self.endpoint = f"http://127.0.0.1:{port}"
+        self.received: list[Received] = []
+        self._server = grpc.server(ThreadPoolExecutor(2))
+        otlp_grpc.add_TraceServiceServicer_to_server(self, self._server)
+        self._server.add_insecure_port(f"127.0.0.1:{port}")
+        self._server.start()
+
+    def Export(self, request: Any, context: Any) -> Any:  # noqa: N802
+        for resource_spans in request.resource_spans:
+            resource = values(resource_spans.resource.attributes)
+            for scope_spans in resource_spans.scope_spans:
+                self.received += [Received(span, resource) for span in scope_spans.spans]
+        return otlp.ExportTraceServiceResponse()
+
+    def named(self, name: str, trace_id: str = "") -> list[Received]:
+        return [
+            each
+            for each in list(self.received)
+            if each.span.name == name and trace_id in ("", each.trace_id)
+        ]
+
+    async def until(self, condition: Callable[[], Any]) -> Any:
+        """What ``condition`` returns, once it is true."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not (found := condition()):
+            assert time.monotonic() < deadline, [each.span.name for each in self.received]
+            await asyncio.sleep(0.02)
+        return found
+
+    def close(self) -> None:
+        self._server.stop(None).wait()
+
+
+@pytest.fixture(scope="session")
+def collector(new_port: Callable[[], int]) -> Iterator[Collector]:
+    made = Collector(new_port())
+    yield made
+    made.close()
 
 
 @pytest.fixture(scope="session")
 def samples() -> Callable[[str], dict[str, float]]:
-    """The function that reads a scrape: our sample names, with labels in alphabetical order → values."""
-
-    def read(text: str) -> dict[str, float]:
-        return {
-            " ".join((sample.name, *(f"{k}={v}" for k, v in sorted(sample.labels.items())))): (
-                sample.value
-            )
-            for family in text_string_to_metric_families(text)
-            if family.name.startswith("sensevoice_")
-            for sample in family.samples
-        }
-
-    return read
+    """The function that reads a scrape."""
+    return servers.samples
 
 
 @pytest.fixture
@@ -111,12 +180,6 @@ def until() -> Callable[[Callable[[], bool]], Awaitable[None]]:
 def tone_file() -> bytes:
     """Ten minutes as one file."""
     return encode(np.concatenate([tone(seed, 30) for seed in range(20)]))
-
-
-@pytest.fixture(scope="session")
-def wide_file() -> bytes:
-    """Three minutes in more bytes than sockets buffer."""
-    return encode(tone(0, 180), "WAV", "FLOAT")
 
 
 @pytest.fixture

@@ -4,13 +4,18 @@ The network is a gate here: a test looks at what has gathered before it, then le
 """
 
 import asyncio
+import math
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from predictor.engine.errors import InvalidAudio, Overloaded
+from predictor.engine.errors import DeviceLost, InvalidAudio, OutOfMemory, Overloaded
+from predictor.server import batching
 from predictor.server.batching import Batch, Batcher
 from predictor.server.errors import NotReady
 from predictor.server.lane import Done, Lane, Withdrawn
@@ -28,6 +33,7 @@ class Gate:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
         self.spoilt: set[str] = set()
+        self.memory_seconds = math.inf
         self._open = threading.Semaphore(0)
         self._entered = threading.Semaphore(0)
 
@@ -37,6 +43,8 @@ class Gate:
         self._open.acquire()
         if bad := self.spoilt & {clip.name for clip in clips}:
             raise InvalidAudio(f"audio: {', '.join(sorted(bad))}")
+        if len(clips) * max(clip.duration for clip in clips) > self.memory_seconds:
+            raise OutOfMemory("no memory")
         return [clip.name.upper() for clip in clips]
 
     async def entered(self) -> None:
@@ -224,6 +232,8 @@ async def test_a_full_queue_refuses_new_requests_but_not_old_ones(
     with pytest.raises(Overloaded, match="120 seconds of audio are waiting, the limit is 100") as e:
         batcher.lane()
     assert e.value.retry_after_seconds >= 1
+    with pytest.raises(Overloaded):
+        batcher.check_room()
     futures += submit(old, Clip("d", 60))
     gate.open()
     assert await results([held, *futures]) == ["FIRST", "A", "B", "D"]
@@ -239,9 +249,16 @@ async def test_audio_that_is_still_being_decoded_counts(batcher: Queue, gate: Ga
     assert batcher.queue_seconds == 40
     # Never more than a lane can hold: an hour's file takes its turns, and waits outside meanwhile.
     batcher.lane(expected_seconds=3600)
-    assert batcher.queue_seconds == 160
+    assert batcher.queue_seconds == 40 + 75
     first.arrived(60)
-    assert batcher.queue_seconds == 150
+    assert batcher.queue_seconds == 30 + 75
+
+
+async def test_an_idle_queue_holds_nothing_whatever_the_order(batcher: Queue, gate: Gate) -> None:
+    lanes = [batcher.lane(expected_seconds=seconds) for seconds in (0.1, 0.2, 0.3, 1e-3)]
+    for lane, seconds in zip(lanes, (0.1, 0.2, 0.3, 1e-3), strict=True):
+        lane.arrived(seconds)
+    assert batcher.queue_seconds == 0
 
 
 async def test_a_batch_waits_for_audio_that_is_expected(gate: Gate) -> None:
@@ -280,10 +297,13 @@ async def test_a_batch_is_told_once_it_has_run(gate: Gate) -> None:
         gate, max_batch_clips=4, max_batch_seconds=60, max_queue_seconds=60, on_batch=seen.append
     )
     held = await hold(batcher, gate)
-    futures = submit(batcher.lane(), Clip("a", 4), Clip("b", 3))
+    futures = submit(batcher.lane(owner="owner"), Clip("a", 4), Clip("b", 3))
     gate.open()
     await results([held, *futures])
-    assert seen == [Batch(1, 1.0, 1.0), Batch(2, 7.0, 8.0)]
+    assert [(b.n_clips, b.audio_seconds, b.padded_seconds) for b in seen] == [(1, 1, 1), (2, 7, 8)]
+    assert [owner for batch in seen for owner, _ in batch.waits] == [None, "owner", "owner"]
+    for batch in seen:
+        assert all(since <= batch.started <= batch.ended for _, since in batch.waits)
     batcher.close()
 
 
@@ -297,7 +317,128 @@ async def test_a_clip_that_fails_fails_alone(batcher: Queue, gate: Gate) -> None
     outcomes = await asyncio.gather(held, *futures, return_exceptions=True)
     assert isinstance(outcomes[2], InvalidAudio)
     assert [o.result for o in outcomes if isinstance(o, Done)] == ["FIRST", "A", "C"]
-    assert gate.batches == [["first"], ["a", "bad", "c"], ["a"], ["bad"], ["c"]]
+    assert gate.batches == [["first"], ["a", "bad", "c"], ["a"], ["bad", "c"], ["bad"], ["c"]]
+    assert batcher.trouble() == ""
+
+
+async def test_what_does_not_fit_the_memory_is_halved_until_it_does(
+    batcher: Queue, gate: Gate, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate.memory_seconds = 5
+    held = await hold(batcher, gate)
+    futures = []
+    for name in "abcd":
+        futures += submit(batcher.lane(), Clip(name, 3))
+    gate.open()
+    assert await results([held, *futures]) == ["FIRST", "A", "B", "C", "D"]
+    assert gate.batches[1:] == [list("abcd"), list("ab"), ["a"], ["b"], list("cd"), ["c"], ["d"]]
+    assert "4 clips, 12 s with padding" in caplog.text
+    # No batch is made that large again.
+    assert batcher.batch_seconds == 3
+    del gate.batches[:]
+    futures = [future for name in "ef" for future in submit(batcher.lane(), Clip(name, 2))]
+    assert await results(futures) == ["E", "F"]
+    assert gate.batches == [["e"], ["f"]]
+
+
+async def test_a_clip_that_does_not_fit_fails_alone_and_shrinks_nothing(
+    batcher: Queue, gate: Gate
+) -> None:
+    gate.memory_seconds = 5
+    gate.open()
+    with pytest.raises(OutOfMemory):
+        await batcher.lane().put(Clip("a", 6))
+    assert batcher.batch_seconds == 60
+    assert await results(submit(batcher.lane(), Clip("b", 5))) == ["B"]
+
+
+async def test_batches_grow_again_once_the_memory_has_sufficed_for_a_time(
+    batcher: Queue, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate.memory_seconds = 5
+    # The batcher's clock stands still, so that nothing grows but when it is moved.
+    now = [time.monotonic()]
+    monkeypatch.setattr(batching, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    held = await hold(batcher, gate)
+    futures = submit(batcher.lane(), Clip("a", 3), Clip("b", 3))
+    gate.open()
+    await results([held, *futures])
+    assert batcher.batch_seconds == 3
+    limits = []
+    for _ in range(6):
+        now[0] += batching.RECOVERY_SECONDS
+        await results(submit(batcher.lane(), Clip("c", 1)))
+        limits.append(batcher.batch_seconds)
+    assert limits == [6, 12, 24, 48, 60, 60]
+
+
+async def test_a_lost_device_is_not_asked_again_by_the_batch(batcher: Queue, gate: Gate) -> None:
+    def lost(clips: list[Clip]) -> list[str]:
+        gate.batches.append([clip.name for clip in clips])
+        raise DeviceLost("gone")
+
+    held = await hold(batcher, gate)
+    futures = [future for name in "ab" for future in submit(batcher.lane(), Clip(name))]
+    batcher._recognize = lost
+    gate.open()
+    await held
+    outcomes = await asyncio.gather(*futures, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [DeviceLost, DeviceLost]
+    assert gate.batches == [["first"], ["a", "b"]]
+    assert batcher.trouble() == "gone"
+
+
+async def test_a_batch_that_takes_too_long_is_seen_until_it_is_done(gate: Gate, until: Any) -> None:
+    batcher = queue(gate, stuck_seconds=0.01)
+    assert batcher.trouble() == ""
+    future = batcher.lane().put(Clip("a", 0.01))
+    await gate.entered()
+    await until(lambda: bool(batcher.trouble()))
+    assert batcher.trouble().startswith("a batch has taken 0.01 s beyond the length of its audio\n")
+    assert "self._open.acquire()" in batcher.trouble(), "it does not say where"
+    gate.open()
+    await future
+    await until(lambda: not batcher.trouble())
+    batcher.close()
+
+
+async def test_a_long_batch_may_take_as_long_as_its_audio(gate: Gate) -> None:
+    batcher = queue(gate, stuck_seconds=0.01)
+    future = batcher.lane().put(Clip("a", 3600))
+    await gate.entered()
+    (due,) = batcher._activity._due.values()
+    assert due > time.monotonic() + 3000
+    gate.open()
+    await future
+    batcher.close()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_thread_that_ends_is_seen(until: Any) -> None:
+    def end(clips: list[Clip]) -> list[str]:
+        raise SystemExit
+
+    batcher: Queue = Batcher(end, max_batch_clips=4, max_batch_seconds=60, max_queue_seconds=60)
+    batcher.lane().put(Clip("a"))
+    await until(lambda: bool(batcher.trouble()))
+    batcher.close()
+    # The process's exit status is to tell of it.
+    assert batcher.trouble() == "a thread that runs batches has ended"
+
+
+async def test_threads_that_end_with_the_batcher_are_no_trouble(gate: Gate) -> None:
+    batcher = queue(gate)
+    batcher.close()
+    assert not batcher.trouble()
+
+
+async def test_a_stuck_thread_is_left_behind(gate: Gate) -> None:
+    batcher = queue(gate)
+    future = batcher.lane().put(Clip("a"))
+    await gate.entered()
+    await asyncio.to_thread(batcher.close, 0.01)
+    gate.open()
+    assert (await future).result == "A"
 
 
 async def test_a_wrong_number_of_results_is_nobody_s_result() -> None:
@@ -306,6 +447,33 @@ async def test_a_wrong_number_of_results_is_nobody_s_result() -> None:
     )
     with pytest.raises(RuntimeError, match="2 results for 1 clips"):
         await batcher.lane().put(Clip("a"))
+    batcher.close()
+
+
+async def test_long_requests_leave_room_for_short_ones(gate: Gate) -> None:
+    batcher = queue(gate, max_batch_seconds=5, max_queue_seconds=100)
+    held = await hold(batcher, gate)
+    hours = [batcher.lane(3600) for _ in range(8)]
+    with pytest.raises(Overloaded, match="the limit is 75 for a request as long as this"):
+        batcher.lane(3600)
+    short = [batcher.lane(10) for _ in range(2)]
+    with pytest.raises(Overloaded, match="100 seconds of audio are waiting, the limit is 100;"):
+        batcher.lane(1)
+    gate.open()
+    await held
+    for lane in (*hours, *short):
+        with lane:
+            pass
+    assert batcher.queue_seconds == 0
+    batcher.close()
+
+
+async def test_one_request_never_fills_the_queue(gate: Gate) -> None:
+    """As on a GPU, whose batches are as long as its queue."""
+    batcher = queue(gate, max_batch_seconds=600, max_queue_seconds=600)
+    with batcher.lane(3600):
+        assert batcher.queue_seconds < 600
+        batcher.check_room(10)
     batcher.close()
 
 
@@ -324,3 +492,5 @@ async def test_closing_refuses_what_waits_and_what_comes(gate: Gate) -> None:
         lane.put(Clip("late"))
     with pytest.raises(NotReady, match="stopping"):
         batcher.lane()
+    with pytest.raises(NotReady, match="stopping"):
+        batcher.check_room()

@@ -36,7 +36,29 @@ def test_lanes_take_turns() -> None:
         Clip("c", "c0", 20),
         max_seconds=40,
     )
-    assert drained(made) == ["a0 b0", "c0 a1", "b1 a2", "a3"]
+    # Of the second batch b's turn is longer ago than a's, and less waits for it.
+    assert drained(made) == ["a0 b0", "c0 b1", "a1 a2", "a3"]
+
+
+def test_a_short_request_passes_many_long_ones() -> None:
+    made = queue(
+        *(Clip(lane, f"{lane}{i}", 30) for lane in "abcdefgh" for i in range(2)), max_seconds=30
+    )
+    first, _ = made.next_batch()
+    made.take(first)
+    made.put(Clip("short", "s", 3))
+    assert drained(made)[:3] == ["s", "b0", "a1"]
+
+
+def test_short_requests_leave_half_of_the_turns_to_a_long_one() -> None:
+    made = queue(*(Clip("long", f"l{i}", 30) for i in range(4)), max_seconds=30)
+    batches = []
+    for n in range(6):
+        made.put(Clip(f"short {n}", f"s{n}", 3))
+        batch, _ = made.next_batch()
+        made.take(batch)
+        batches.append(" ".join(clip.name for clip in batch))
+    assert [name[0] for name in batches].count("l") == 3
 
 
 def test_padding_counts() -> None:

@@ -1,7 +1,10 @@
 """Whatever comes, parsing gives a call or a SpeechError, and quotes little of it."""
 
+import gc
 import json
 import string
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -106,3 +109,40 @@ def test_numbers_beyond_float32_are_no_crash(value: float) -> None:
     tensor = {"name": "waveform", "shape": [1], "datatype": "FP32", "data": [value]}
     body = json.dumps({"inputs": [tensor], "parameters": {"sample_rate": 8000}}).encode()
     check(V2Body(body))
+
+
+OPTIONS = {str(i): 1 for i in range(200_000)}
+V2_HEAD = {"inputs": [{"name": "audio", "shape": [1], "datatype": "BYTES", "data": ["QUJD"]}]}
+MANY_TENSORS = json.dumps({"inputs": V2_HEAD["inputs"] * 70_000}).encode()
+NO_BYTES = b"""{"inputs": [{"name": "audio", "shape": [5000000], "datatype": "BYTES",
+    "parameters": {"binary_data_size": 20000000}}]}"""
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        V1Body(json.dumps({"instances": [{"audio": {"b64": "QUJD"}, **OPTIONS}]}).encode()),
+        V2Body(json.dumps({**V2_HEAD, "parameters": OPTIONS}).encode()),
+        V2Body(NO_BYTES + bytes(20_000_000), len(NO_BYTES)),
+        V2Body(MANY_TENSORS),
+    ],
+    ids=["options of an instance", "options", "elements of no bytes", "tensors"],
+)
+def test_what_is_refused_costs_little(payload: Payload) -> None:
+    """Not much more than reading a few megabytes of JSON does in the same process."""
+
+    def cpu_seconds(work: Callable[[], object]) -> float:
+        def once() -> float:
+            begun = time.thread_time()
+            work()
+            return time.thread_time() - begun
+
+        # A collection would count every object that earlier tests of this process left.
+        gc.collect()
+        gc.disable()
+        try:
+            return min(once() for _ in range(3))
+        finally:
+            gc.enable()
+
+    assert cpu_seconds(lambda: check(payload)) < 5 * cpu_seconds(lambda: json.loads(MANY_TENSORS))

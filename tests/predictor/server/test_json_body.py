@@ -1,6 +1,7 @@
 """Long strings are lifted out of a body exactly where JSON has them."""
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -71,7 +72,14 @@ def test_numbers_have_a_limit_of_their_own() -> None:
 
 
 def test_very_many_strings_and_backslashes_are_given_up_on() -> None:
-    many = json.dumps(["x"] * (json_body.MAX_STRINGS + 1) + [LONG]).encode()
+    many = json.dumps(["x"] * (json_body.MAX_QUOTES // 2 + 1) + [LONG]).encode()
     assert parse_json(many).lifted == {}
     slashes = b'{"a": "' + b"\\" * 100_000 + b'", "b": "' + LONG.encode() + b'"}'
     assert parse_json(slashes).value["b"] == LONG
+
+
+def test_escaped_quotes_are_not_followed_one_by_one() -> None:
+    begun = time.process_time()
+    with pytest.raises(AudioTooLarge):
+        parse_json(b'{"a": "' + b'\\"' * 25_000_000 + b'"}')
+    assert time.process_time() - begun < 5, "it was most of a minute"

@@ -1,5 +1,6 @@
 """Bodies are refused early, counted where no length is declared, and budgeted together."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,6 +13,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from predictor.engine.errors import Overloaded, SpeechError
+from predictor.server import limits
+from predictor.server.errors import Stalled
 from predictor.server.limits import BodyLimit, ByteBudget, ExtraHeaders
 
 
@@ -81,3 +84,56 @@ def test_one_request_alone_may_exceed_the_budget() -> None:
         share.add(50)
         with pytest.raises(Overloaded, match="limit is 10"):
             share.add(1)
+
+
+async def test_a_body_that_stops_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "STALL_SECONDS", 0.05)
+    budget = ByteBudget(100)
+    caught: list[Exception] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        try:
+            await receive()
+        except Stalled as error:
+            caught.append(error)
+
+    messages = [{"type": "http.request", "body": b"half", "more_body": True}]
+
+    async def receive() -> Any:
+        if messages:
+            return messages.pop()
+        return await asyncio.Event().wait()
+
+    async def send(message: Any) -> None: ...
+
+    scope = {"type": "http", "method": "POST", "headers": []}
+    await BodyLimit(application, 100, budget)(scope, receive, send)
+    assert "4 bytes came and then none for 0.05 seconds" in str(caught[0])
+    with budget.share() as share:
+        share.add(100)
+
+
+async def test_a_whole_body_waits_for_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is received after it is the client's leaving, which has no limit."""
+    monkeypatch.setattr(limits, "STALL_SECONDS", 0.01)
+    left = asyncio.Event()
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        assert (await receive())["body"] == b"all"
+        asyncio.get_running_loop().call_later(0.1, left.set)
+        assert (await receive())["type"] == "http.disconnect"
+
+    messages = [{"type": "http.request", "body": b"all", "more_body": False}]
+
+    async def receive() -> Any:
+        if messages:
+            return messages.pop()
+        await left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None: ...
+
+    scope = {"type": "http", "method": "POST", "headers": []}
+    await BodyLimit(application, 100, ByteBudget(100))(scope, receive, send)
+    assert left.is_set()

@@ -91,7 +91,10 @@ def test_uint8_is_one_file() -> None:
         ([tensor(name="sound")], "inputs: tensor 'sound' is unknown; known: audio, waveform"),
         ([tensor(datatype="FP32")], "inputs.audio: datatype is 'FP32', must be BYTES or UINT8"),
         ([wave(datatype="FP64")], "inputs.waveform: datatype is 'FP64', must be FP32"),
-        ([tensor(shape=[])], "inputs.audio: shape is []"),
+        ([tensor(shape=[])], "inputs.audio: shape has 0 dimensions, must have one or two"),
+        ([tensor(shape=[1] * 9)], "inputs.audio: shape has 9 dimensions"),
+        ([wave(shape=[2**62, 0], data=[])], f"inputs.waveform: {2**62} items, the limit is 3"),
+        ([wave(shape=[0, 2**62], data=[])], "inputs.waveform: empty"),
         ([tensor(shape=[-1])], "inputs.audio: shape is [-1]"),
         ([tensor(shape="1")], "inputs[0].shape: must be a list of integers"),
         ([tensor(shape=[2])], "inputs.audio: shape is [2], that is 2 elements, but the data has 1"),
@@ -119,7 +122,7 @@ def test_uint8_is_one_file() -> None:
         ([tensor(parameters={"speed": 2})], "parameters: option 'speed' is unknown"),
         (
             [tensor(parameters={"binary_data_size": 9})],
-            "inputs.audio: binary_data_size is 9, but 0",
+            "inputs.audio: binary_data_size is 9, but the body has 0 bytes",
         ),
     ],
 )

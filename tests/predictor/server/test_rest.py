@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 
 from predictor.engine.errors import Overloaded
+from predictor.server.errors import NotReady
 from predictor.server.limits import ByteBudget
 from predictor.server.rest import add_routes
 
@@ -84,6 +85,11 @@ async def test_overload_says_when_to_come_back(seen: Any) -> None:
     assert answer.headers["retry-after"] == "7"
     assert answer.json() == {"error": "full"}
     assert seen.requests == [("rest_v2", "overloaded")]
+
+
+async def test_a_server_that_stops_says_when_to_come_back(seen: Any) -> None:
+    answer = await client(FakeDataPlane(NotReady("stopping")), seen).post("/v2/models/m/infer")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
 
 
 async def test_what_nobody_foresaw_is_answered_without_its_message(

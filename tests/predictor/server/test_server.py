@@ -335,40 +335,7 @@ async def test_a_client_that_hangs_up_leaves_the_server_working(rest, tone_file,
     assert answer.json()["predictions"][0]["text"] == expected[0]
 
 
-# Stopping
-
-
-async def test_a_running_request_is_finished_before_the_server_ends(
-    start_server, random_model_dir, tmp_path, wide_file
-):
-    server = start_server(random_model_dir, tmp_path / "log", "--grace_period_seconds=120")
-    served = next(server)
-    sent = asyncio.Event()
-
-    async def body() -> AsyncIterator[bytes]:
-        # Once it is sent, the server is at work on it.
-        for start in range(0, len(wide_file), 65_536):
-            yield wide_file[start : start + 65_536]
-        sent.set()
-
-    url = f"{served.http}/v2/models/{NAME}/infer"
-    headers = {"inference-header-content-length": "0"}
-    async with (
-        httpx.AsyncClient(timeout=120) as client,
-        InferenceGRPCClient(served.grpc, retries=0, timeout=120) as grpc_client,
-    ):
-        over_rest = asyncio.ensure_future(client.post(url, content=body(), headers=headers))
-        over_grpc = asyncio.ensure_future(
-            grpc_client.infer(bytes_request([wide_file], binary=True))
-        )
-        await sent.wait()
-        # The answer to a second call on the connection: the first has arrived.
-        assert await grpc_client.is_model_ready(NAME)
-        served.process.terminate()
-        assert (await over_rest).is_success
-        assert values(await over_grpc, "language")
-    # Waits for the process and looks at its exit status.
-    server.close()
+# Starting
 
 
 def test_a_port_that_is_taken_is_told(served):

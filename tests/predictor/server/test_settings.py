@@ -40,6 +40,10 @@ def test_the_flags_that_kserve_gives_its_servers() -> None:
         ["--max_audio_seconds=0"],
         ["--model_dir=/no/such/folder"],
         ["--model_name=a/b"],
+        ["--log_format=xml"],
+        ["--otlp_endpoint=collector:4317"],
+        ["--trace_sample_ratio=1.5"],
+        ["--log_transcripts=true", "--access_log=false"],
         ["--grpc_port=8080"],
     ],
 )
@@ -74,6 +78,14 @@ def test_hosts_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.from_command_line(flags).allowed_url_hosts == ("c.example", "d.example")
     monkeypatch.setenv("SENSEVOICE_ALLOWED_URL_HOSTS", "")
     assert Settings.from_command_line([]).allowed_url_hosts == ()
+
+
+def test_hosts_that_are_none_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        Settings.from_command_line(["--allowed_url_hosts=a.example,https://b.example/x"])
+    told = capsys.readouterr().err
+    assert "--allowed_url_hosts (SENSEVOICE_ALLOWED_URL_HOSTS)" in told
+    assert "'https://b.example/x' is neither host nor host:port" in told
 
 
 def test_the_mounted_model_is_served_where_there_is_one(

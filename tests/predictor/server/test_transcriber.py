@@ -11,10 +11,15 @@ import numpy as np
 import pytest
 
 from predictor.engine.errors import InvalidAudio, Overloaded, SpeechError
-from predictor.engine.types import Tag, TranscribeOptions, Transcript, Waveform
+from predictor.engine.types import Segment, Tag, TranscribeOptions, Transcript, Waveform
+from predictor.server.allowlist import Allowlist
 from predictor.server.batching import Batcher
+from predictor.server.decoder import Decoders
 from predictor.server.errors import InternalError
 from predictor.server.fetch import Fetcher
+from predictor.server.fork_server import ForkServer
+from predictor.server.limits import ByteBudget
+from predictor.server.observer import Observer
 from predictor.server.protocol import AudioUrl, Item
 from predictor.server.transcriber import Transcriber, expected_seconds
 
@@ -49,7 +54,9 @@ class FakeEngine:
     gate: threading.Event = field(default_factory=threading.Event)
     entered: threading.Event = field(default_factory=threading.Event)
 
-    def open(self, audio: bytes | Waveform, options: TranscribeOptions) -> FakeRecording:
+    def open(
+        self, audio: bytes | Waveform, options: TranscribeOptions, decode: Any
+    ) -> FakeRecording:
         assert isinstance(audio, bytes)
         if audio.startswith(b"!"):
             raise InvalidAudio("audio: not audio")
@@ -74,6 +81,20 @@ class FakeEngine:
         tag = Tag("en", 1.0)
         return Transcript(" ".join(hypotheses), tag, tag, tag, duration=len(hypotheses))
 
+    def segment(self, hypothesis: str, options: TranscribeOptions) -> Segment:
+        tag = Tag("en", 1.0)
+        return Segment(0, 1, hypothesis, tag, tag, tag)
+
+
+def no_decoders() -> Decoders:
+    """Of which no process is ever started: the fake engine decodes by itself."""
+    return Decoders(ForkServer(), 1.0, lambda cause: None)
+
+
+def no_fetcher() -> Fetcher:
+    """Which may fetch nothing."""
+    return Fetcher(Allowlist(()), 100, 1, ByteBudget(100))
+
 
 @dataclass
 class Setup:
@@ -89,7 +110,7 @@ async def setup() -> AsyncIterator[Setup]:
         engine.recognize, max_batch_clips=9, max_batch_seconds=WINDOW / 2, max_queue_seconds=5
     )
     pool = ThreadPoolExecutor(2)
-    transcriber = Transcriber(engine, batcher, pool, Fetcher((), 100, 1))
+    transcriber = Transcriber(engine, batcher, pool, no_decoders(), no_fetcher(), Observer())
     yield Setup(engine, batcher, transcriber)
     engine.gate.set()
     batcher.close()
@@ -172,6 +193,31 @@ async def test_a_cancelled_request_stops_decoding_and_leaves_the_queue(
     assert setup.batcher.n_requests == 0
 
 
+async def test_segments_are_told_in_order_while_the_rest_is_decoded(setup: Setup) -> None:
+    words = [f"w{i}" for i in range(50)]
+    told: list[tuple[str, int]] = []
+
+    def on_segment(segment: Segment) -> None:
+        told.append((segment.text, len(setup.engine.decoded)))
+
+    setup.engine.gate.set()
+    transcript = await setup.transcriber.stream(item(" ".join(words)), on_segment)
+    assert [text for text, _ in told] == transcript.text.split() == [w.upper() for w in words]
+    # When the first was told, only a window and what ran meanwhile had been decoded.
+    assert told[0][1] < len(words)
+    assert setup.batcher.n_requests == 0
+
+
+async def test_segments_in_front_of_an_error_are_told(setup: Setup) -> None:
+    setup.engine.gate.set()
+    told: list[str] = []
+    words = " ".join(f"w{i}" for i in range(20))
+    with pytest.raises(InvalidAudio, match="damaged"):
+        await setup.transcriber.stream(item(f"{words} ?"), lambda each: told.append(each.text))
+    assert told == words.upper().split()[: len(told)]
+    assert told
+
+
 async def test_overload_is_told_before_anything_is_decoded(setup: Setup, until: Until) -> None:
     running = [asyncio.ensure_future(setup.transcriber.transcribe([item("first")], "r"))]
     await until(setup.engine.entered.is_set)
@@ -196,7 +242,9 @@ async def test_a_request_that_comes_alone_does_not_wait_for_itself(setup: Setup)
         batch_wait_seconds=3600,
     )
     with ThreadPoolExecutor(2) as pool:
-        transcriber = Transcriber(setup.engine, patient, pool, Fetcher((), 100, 1))
+        transcriber = Transcriber(
+            setup.engine, patient, pool, no_decoders(), no_fetcher(), Observer()
+        )
         outcomes = await transcriber.transcribe([item("one")], "r")
         outcomes += await transcriber.transcribe([item("two three"), item("!")], "r")
     assert [o.text for o in outcomes if isinstance(o, Transcript)] == ["ONE", "TWO THREE"]
@@ -214,4 +262,4 @@ async def test_a_request_that_comes_alone_does_not_wait_for_itself(setup: Setup)
     ],
 )
 def test_audio_is_guessed_from_its_bytes(audio: Any, seconds: float) -> None:
-    assert expected_seconds(Item(audio, TranscribeOptions())) == seconds
+    assert expected_seconds(audio) == seconds
