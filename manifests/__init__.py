@@ -1,0 +1,1 @@
+"""Kubernetes manifests: what renders and checks them."""
