@@ -1,10 +1,11 @@
 """What tests of every folder share: model directories and server processes."""
 
+import logging
 import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,14 @@ from predictor.engine.prepare import prepare
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 DEMO_MODEL = REPOSITORY / "predictor" / "demo_model"
+
+
+@pytest.fixture(autouse=True)
+def heard_loggers() -> None:
+    """Loggers as if no test had run before: libraries set up logging for the whole process."""
+    for name, logger in logging.root.manager.loggerDict.items():
+        if isinstance(logger, logging.Logger) and name.startswith(("kserve", "pipelines")):
+            logger.disabled, logger.propagate = False, True
 
 
 @pytest.fixture(scope="session")
@@ -69,10 +78,12 @@ class Served:
     folder: Path
 
 
-def run_server(model_dir: Path, log: Path, *flags: str) -> Iterator[Served]:
+def run_server(
+    model_dir: Path, log: Path, *flags: str, module: Sequence[str] = ("predictor", "serve")
+) -> Iterator[Served]:
     """A server process that listens; terminated and reaped afterwards."""
     http_port, grpc_port = free_port(), free_port()
-    command = [sys.executable, "-m", "predictor", "serve", f"--model_dir={model_dir}"]
+    command = [sys.executable, "-m", *module, f"--model_dir={model_dir}"]
     command += [f"--http_port={http_port}", f"--grpc_port={grpc_port}", *flags]
     folder = REPOSITORY
     with (
@@ -84,7 +95,7 @@ def run_server(model_dir: Path, log: Path, *flags: str) -> Iterator[Served]:
         assert process.stdout is not None
         lines: list[str] = []
         for line in process.stdout:
-            lines += [line.strip()] if lines or line.startswith("ready:") else []
+            lines += [line.strip()] if lines or "ready:" in line else []
             if lines and (len(lines) == 2 or not (model_dir / "evaluation").is_dir()):
                 break
         assert lines, f"the server ended: {log.read_text()}"

@@ -15,6 +15,8 @@ from packaging.requirements import Requirement
 REPOSITORY = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 NETWORK_LIBRARIES = {"torch", "openvino"}
+NEVER_INSTALLED = {"openvino-telemetry"}
+"""Asked for by metadata, in no lock, so that no metadata of its own is there."""
 PLATFORM_ONLY = {"funasr", "kfp", "mlflow", "modelscope", "gradio", "torchaudio", "librosa"}
 
 
@@ -32,6 +34,8 @@ def closure(requirements: list[str]) -> set[str]:
         if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
             continue
         name = requirement.name.lower().replace("_", "-")
+        if name in NEVER_INSTALLED:
+            continue
         needed = metadata.requires(name) or []
         if name not in found:
             waiting += [(Requirement(text), "") for text in needed]
@@ -44,21 +48,61 @@ def test_serving_installs_only_what_serving_needs() -> None:
     assert not closure(PROJECT["dependencies"]) & PLATFORM_ONLY
 
 
+EXTRAS = PROJECT["optional-dependencies"]
+EVERYTHING = [*PROJECT["dependencies"], *chain(*EXTRAS.values())]
+PIPELINES = [
+    *PROJECT["dependencies"],
+    *chain(*(EXTRAS[extra] for extra in ("pipelines", "reference", "mlflow-server"))),
+]
+LOCKS = {
+    "predictor/requirements.lock": PROJECT["dependencies"],
+    "predictor/ui/requirements.lock": EXTRAS["ui"],
+    "pipelines/requirements.lock": PIPELINES,
+    "tests/requirements.lock": EVERYTHING,
+}
+LOCKED_ELSEWHERE = {"torch", "setuptools", "pip"}
+
+
+def pins(path: str) -> dict[str, str]:
+    """Names → versions of what a file pins for this platform."""
+    found = {}
+    for line in (REPOSITORY / path).read_text().splitlines():
+        if "==" in line and not line.startswith("#"):
+            requirement = Requirement(line.removesuffix("\\"))
+            if requirement.marker is None or requirement.marker.evaluate():
+                [version] = requirement.specifier
+                found[requirement.name.lower().replace("_", "-")] = version.version
+    return found
+
+
 def test_every_dependency_is_pinned() -> None:
-    pins = re.findall(
-        r"^([A-Za-z0-9._-]+)==\S+$", (REPOSITORY / "constraints.txt").read_text(), re.M
-    )
-    pinned = {name.lower().replace("_", "-") for name in pins}
-    wanted = [*PROJECT["dependencies"], *chain(*PROJECT["optional-dependencies"].values())]
-    assert closure(wanted) <= pinned | {"setuptools", "pip"}
+    assert closure(EVERYTHING) <= pins("constraints.txt").keys() | {"setuptools", "pip"}
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_a_lock_holds_what_its_environment_needs(lock: str) -> None:
+    locked = pins(lock)
+    assert locked.keys() == closure(LOCKS[lock]) - LOCKED_ELSEWHERE, "run `make lock`"
+    pinned = pins("constraints.txt")
+    assert locked.items() <= pinned.items(), "run `make lock`"
+
+
+def test_torch_and_what_builds_are_locked() -> None:
+    version = pins("constraints.txt")["torch"]
+    assert pins("predictor/torch.lock")["torch"] == version
+    assert pins("predictor/torch-cpu.lock") == {"torch": f"{version}+cpu"}
+    [building] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["build-system"][
+        "requires"
+    ]
+    assert building == f"setuptools=={pins('build.lock')['setuptools']}"
 
 
 def test_compiled_graphs_belong_to_one_openvino() -> None:
     """A model directory's compiled graphs are of no use to any other version."""
-    pins = (REPOSITORY / "constraints.txt").read_text().splitlines()
+    pinned = (REPOSITORY / "constraints.txt").read_text().splitlines()
     (wanted,) = (text for text in PROJECT["dependencies"] if text.startswith("openvino"))
     assert re.fullmatch(r"openvino==\S+", wanted)
-    assert wanted in pins
+    assert wanted in pinned
 
 
 @pytest.mark.parametrize("package", ["engine", "server"])
@@ -86,6 +130,13 @@ def test_serving_imports_no_reference_implementation() -> None:
 def test_starting_imports_no_library_that_runs_networks(module: str) -> None:
     """Each takes seconds and hundreds of megabytes, and one network needs one of them."""
     assert not loaded_by(f"import predictor.{module}") & NETWORK_LIBRARIES
+
+
+def test_what_decodes_apart_imports_neither_the_platform_nor_networks() -> None:
+    """Its pages are the memory that isolation costs, its imports the time."""
+    loaded = loaded_by("import predictor.server.decoder_process")
+    assert "av" in loaded
+    assert not loaded & {*NETWORK_LIBRARIES, *PLATFORM_ONLY, "kserve", "fastapi", "httpx", "grpc"}
 
 
 TRANSCRIBE = """

@@ -38,6 +38,7 @@ def without_measured(value: Any) -> Any:
 @pytest.mark.parametrize(("form", "command", "printed"), blocks())
 def test_command(form: str, command: str, printed: str | None, demo_served: Any) -> None:
     command = command.replace("http://localhost:8080", demo_served.http)
+    command = command.replace("ws://localhost:8080", demo_served.http.replace("http", "ws"))
     command = command.replace("localhost:8081", demo_served.grpc)
     command = command.replace(".venv/bin/python", sys.executable)
     done = subprocess.run(
