@@ -128,8 +128,10 @@ async def _overload(served, clips, seconds, tried, measured):
     for answer in refused:
         # A live session has no headers: its error event and code 1013 say the same.
         assert answer.protocol == "websocket" or (answer.retry_after or 0) >= 1
-    # What may wait, the request that was let in last, and the batch that runs.
+    # What may wait, the request that was let in last, and the batch that runs; and all else. A request
+    # takes some rounds of both event loops, which on a busy machine are as late as each other.
     bound = (MAX_QUEUE_SECONDS + clips[-1].seconds + 2 * MAX_BATCH_SECONDS) / SPEED
+    bound += MARGIN_SECONDS + ROUNDS * lag
     tried["requests"] += len(answers)
     tried["refused"] += len(refused)
     tried["probes"] += 2 * len(probed)
@@ -140,9 +142,8 @@ async def _overload(served, clips, seconds, tried, measured):
     measured["first request afterwards"] = f"{again:.2f} s (idle {idle:.2f} s)"
     measured["clients late by"] = f"{lag:.2f} s"
     measured["memory"] = f"{growth / 2**20:+.0f} MiB"
-    # A request takes some rounds of both event loops, which on a busy machine are as late as each other.
     assert late < PROMPT_SECONDS + ROUNDS * lag
-    assert _centile(admitted, 0.99) < bound + MARGIN_SECONDS + ROUNDS * lag
+    assert _centile(admitted, 0.99) < bound
     assert max(probed) < PROMPT_SECONDS + ROUNDS * lag
     assert again < 2 * idle + 0.5
     assert growth < MAX_GROWTH_BYTES
