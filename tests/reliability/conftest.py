@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis.strategies import SearchStrategy
+
+from tests.reliability.servers import resident_bytes
 
 STRESS = os.environ.get("STRESS") == "1"
 HELD = {"skipped": "not tried", "passed": "yes", "failed": "**no**"}
@@ -64,13 +65,7 @@ def search() -> Callable[[SearchStrategy[Any], int, Callable[[Any], None]], None
 @pytest.fixture
 def resident(demo_served: Any) -> Callable[[], float]:
     """The function that tells the memory of the server and its children, in MiB."""
-    process = psutil.Process(demo_served.process.pid)
-
-    def mebibytes() -> float:
-        family = (process, *process.children(recursive=True))
-        return sum(each.memory_info().rss for each in family) / 2**20
-
-    return mebibytes
+    return lambda: resident_bytes(demo_served.process.pid) / 2**20
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterator
 
 import httpx
-import psutil
 import pytest
 
 from tests.reliability.hostile import bombs, formats, mutations
+from tests.reliability.servers import resident_bytes
 
 MAX_SECONDS = 20
 ANSWER_SECONDS = 30.0
@@ -26,11 +26,6 @@ def served(start_server, demo_model_dir, tmp_path_factory) -> Iterator:
 @pytest.fixture(scope="module")
 def clip(demo_model_dir) -> bytes:
     return (demo_model_dir / "evaluation" / "en-001.opus").read_bytes()
-
-
-def _resident_bytes(pid: int) -> int:
-    server = psutil.Process(pid)
-    return sum(each.memory_info().rss for each in (server, *server.children(recursive=True)))
 
 
 def _files(n_fuzzed: int, size: int, step: int) -> Iterator[tuple[str, bytes]]:
@@ -55,7 +50,7 @@ def test_hostile_files_over_http(served, clip, effort, tried, measured):
 
         text = post(clip).json()["text"]
         assert text
-        before = _resident_bytes(served.process.pid)
+        before = resident_bytes(served.process.pid)
         slowest, slowest_name = 0.0, ""
         for index, (name, data) in enumerate(
             _files(effort(20, 1_000), effort(50_000, 300_000), effort(9, 1))
@@ -71,7 +66,7 @@ def test_hostile_files_over_http(served, clip, effort, tried, measured):
             if index % effort(8, 1) == 0:
                 tried["good clips in between"] += 1
                 assert post(clip).json()["text"] == text, name
-        grown = _resident_bytes(served.process.pid) - before
+        grown = resident_bytes(served.process.pid) - before
     measured["slowest answer to a hostile file"] = f"{slowest:.1f} s ({slowest_name})"
     measured["memory kept by the server"] = f"{max(grown, 0) >> 20} MiB"
     assert slowest <= ANSWER_SECONDS, slowest_name
