@@ -240,7 +240,10 @@ class LiveSession:
         self._detection = detection or None
 
     async def __aenter__(self) -> Any:
-        self._socket = await websockets.connect(self._url, open_timeout=60, proxy=None)
+        # All is sent at once: a ping waits behind the audio that a busy server is still to take.
+        self._socket = await websockets.connect(
+            self._url, open_timeout=60, ping_timeout=None, proxy=None
+        )
         audio = {
             "format": {"type": "audio/pcm", "rate": RATE},
             "turn_detection": self._detection,
