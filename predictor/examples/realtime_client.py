@@ -31,7 +31,9 @@ async def send(socket: websockets.ClientConnection, audio: bytes) -> None:
 
 
 async def main(file: str, server: str = "ws://localhost:8080") -> None:
-    async with websockets.connect(f"{server}/v1/realtime?intent=transcription") as socket:
+    url = f"{server}/v1/realtime?intent=transcription"
+    # A ping waits behind audio that a busy server is still to take.
+    async with websockets.connect(url, ping_timeout=None) as socket:
         audio_input = {
             "format": {"type": "audio/pcm", "rate": RATE},
             "turn_detection": {"silence_duration_ms": 500},

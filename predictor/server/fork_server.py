@@ -43,7 +43,7 @@ class ForkServer:
         """A new worker.
 
         Raises:
-                OSError, EOFError: no process can be made.
+            OSError, EOFError: no process can be made.
         """
         ours, theirs = socket.socketpair()
         with self._lock, theirs:

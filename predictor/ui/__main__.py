@@ -19,6 +19,7 @@ def main() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_OFFLINE"] = "1"
     from predictor.ui.app import create_app
+    from predictor.ui.live import PONG_SECONDS
 
     uvicorn.run(
         create_app(settings),
@@ -26,6 +27,7 @@ def main() -> None:
         port=settings.http_port,
         log_level="warning",
         ws_max_size=MAX_MESSAGE_BYTES,
+        ws_ping_timeout=PONG_SECONDS,
         # Open tabs hold connections for events that never end.
         timeout_graceful_shutdown=GRACE_SECONDS,
     )

@@ -26,6 +26,10 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 QUEUED_MESSAGES = 16
 """Of the service, while a slow browser takes them; beyond it the service is made to wait."""
 
+PONG_SECONDS = 180.0
+"""Longest time for the answer to a ping, on either side: it waits behind audio that a busy service is still
+to take."""
+
 TICK_SECONDS = 1.0
 
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013
@@ -62,7 +66,12 @@ async def _connected(url: str, browser: WebSocket, settings: Settings) -> Client
     began = time.monotonic()
     while True:
         try:
-            return await connect(url, max_size=MAX_MESSAGE_BYTES, max_queue=QUEUED_MESSAGES)
+            return await connect(
+                url,
+                max_size=MAX_MESSAGE_BYTES,
+                max_queue=QUEUED_MESSAGES,
+                ping_timeout=PONG_SECONDS,
+            )
         except (OSError, WebSocketException) as error:
             waited = time.monotonic() - began
             final = isinstance(error, InvalidStatus) and error.response.status_code not in RETRIED
