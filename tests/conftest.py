@@ -81,10 +81,12 @@ class Served:
 def run_server(
     model_dir: Path, log: Path, *flags: str, module: Sequence[str] = ("predictor", "serve")
 ) -> Iterator[Served]:
-    """A server process that listens; terminated and reaped afterwards."""
+    """A server process that listens; terminated and reaped afterwards, which idle clients do not delay by
+    more than a second."""
     http_port, grpc_port = free_port(), free_port()
     command = [sys.executable, "-m", *module, f"--model_dir={model_dir}"]
-    command += [f"--http_port={http_port}", f"--grpc_port={grpc_port}", *flags]
+    command += [f"--http_port={http_port}", f"--grpc_port={grpc_port}"]
+    command += ["--grace_period_seconds=5", *flags]
     folder = REPOSITORY
     with (
         log.open("w") as stderr,

@@ -18,9 +18,13 @@ SERVICE_RESTART = 1012
 GOING_AWAY = 1001
 """Code that the client is told then."""
 
-SHED_SECONDS = 2.0
+SHED_SECONDS = 6.0
 """Longest time for clients to leave connections that they keep open. Each is told to by its next answer: on
-one that is closed without a word a request may be on its way, and would be lost."""
+one that is closed without a word a request may be on its way, and would be lost. httpx, which KServe's,
+OpenAI's and our clients are made of, does not use a connection again after 5 s (``httpx.Limits``)."""
+
+SHED_SHARE = 0.2
+"""Of the grace period, for the same at most."""
 
 LAST_WORDS_SECONDS = 2.0
 """Before the end of the grace period: what still waits is told then that the server is stopping."""
@@ -74,7 +78,7 @@ class DrainingServer(Server):
         for connection in list(self.server_state.connections):
             if not _is_idle(connection):
                 connection.shutdown()
-        shed = min(ends, time.monotonic() + SHED_SECONDS)
+        shed = time.monotonic() + min(SHED_SECONDS, SHED_SHARE * self._grace_seconds)
         while any(map(_is_idle, self.server_state.connections)):
             if self.force_exit or time.monotonic() > shed:
                 break

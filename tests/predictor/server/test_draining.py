@@ -109,6 +109,19 @@ async def test_who_stays_silent_is_left(
         assert await silent[0].read() == await kept[0].read() == b""
 
 
+async def test_the_silent_take_only_a_share_of_the_grace_period(
+    new_port: Callable[[], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(draining, "SHED_SECONDS", 60)
+    async with running(new_port, 4) as one:
+        kept = await one.connect()
+        await ask(kept)
+        await one.stop()
+        assert await kept[0].read() == b""
+    assert one.done == ["begin", "gRPC"]
+    assert one.grpc_seconds > 0
+
+
 async def test_a_running_request_is_answered(new_port: Callable[[], int]) -> None:
     async with running(new_port, 120) as one:
         one.answer.clear()
