@@ -89,6 +89,19 @@ def run(control: socket.socket, decode: audio.Decode = audio.decode) -> None:
     # Collecting in a worker would write to, and so copy, pages that all share.
     gc.collect()
     gc.freeze()
+    # A server that ends while it starts does not wait for the reply.
+    with suppress(ConnectionError):
+        _fork_on_demand(control, decode, libc, data_bytes)
+
+
+def _fork_on_demand(
+    control: socket.socket, decode: audio.Decode, libc: ctypes.CDLL, data_bytes: int | None
+) -> None:
+    """Fork and reap workers as the server asks, until it closes its end.
+
+    Raises:
+        ConnectionError: it closed it before a reply.
+    """
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, REQUEST.size, 1)
         if not message:

@@ -3,6 +3,9 @@
 import asyncio
 import os
 import signal
+import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +20,7 @@ from predictor.engine import audio
 from predictor.engine.errors import AudioTooLong, InvalidAudio, Overloaded, SpeechError
 from predictor.engine.packets import Encoding, PacketDecoder
 from predictor.server.decoder import MAX_IDLE, MAX_LONG, MAX_SHORT, Decoders, Decoding
-from predictor.server.decoder_process import MAX_BLOCK_SAMPLES
+from predictor.server.decoder_process import MAX_BLOCK_SAMPLES, REQUEST
 from predictor.server.decoder_worker import DecoderFault
 from predictor.server.fork_server import ForkServer
 from predictor.server.packet_decoding import PacketDecoding
@@ -348,6 +351,20 @@ async def test_when_the_fork_server_dies_another_worker_goes_on(
         samples, np.concatenate(list(audio.decode(tone_file, 3600)), axis=1)
     )
     assert not setup.lost
+
+
+def test_a_server_that_ends_before_a_reply_is_no_error_to_the_fork_server() -> None:
+    ours, theirs = socket.socketpair()
+    workers = socket.socketpair()
+    socket.send_fds(ours, [REQUEST.pack(0)], [workers[1].fileno()])
+    ours.close()
+    command = [sys.executable, "-m", "predictor.server.decoder_process", str(theirs.fileno())]
+    done = subprocess.run(
+        command, pass_fds=[theirs.fileno()], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    for each in (theirs, *workers):
+        each.close()
 
 
 async def test_without_processes_audio_is_refused_for_now(
