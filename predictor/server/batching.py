@@ -7,7 +7,6 @@ that a bad clip fails alone, and what is too much for the memory at once is not.
 clip is, only how long it lasts.
 """
 
-import logging
 import math
 import threading
 import time
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from predictor.engine.errors import DeviceLost, OutOfMemory, Overloaded
+from predictor.server.batch_limit import BatchLimit
 from predictor.server.clip_queue import ClipQueue
 from predictor.server.health import Activity, stacks
 from predictor.server.lane import Done, Lane, Shared, Ticket, Timed, stopping
@@ -27,12 +27,6 @@ LANE_BATCHES = 2
 LONG_SHARE = 0.75
 """Of the queue, for requests of more audio than a lane holds: as long as they last they keep it as full as
 they may, and short ones are to find room. On a CPU eight fit, as many as our client sends at once."""
-
-RECOVERY_SECONDS = 600.0
-"""After so long without running out of memory, batches may be twice as large again: whatever else took the
-memory may have gone."""
-
-logger = logging.getLogger("kserve.predictor")
 
 C = TypeVar("C", bound=Timed)
 R = TypeVar("R")
@@ -70,7 +64,8 @@ class Batcher(Generic[C, R]):
         batch_wait_seconds: longest time that a batch with room waits for audio that is expected;
             while none is, nothing waits.
         on_batch: called after each batch, in its thread.
-        stuck_seconds: longest time that a batch may take beyond the length of its audio.
+        stuck_seconds: longest time that a batch may take beyond the length of its audio, and that no clip
+            of those that come may fit in the memory.
     """
 
     def __init__(
@@ -86,18 +81,17 @@ class Batcher(Generic[C, R]):
         stuck_seconds: float = 60.0,
     ) -> None:
         self._recognize = recognize
-        self._max_batch_seconds = max_batch_seconds
         self._max_queue_seconds = max_queue_seconds
         self._stuck_seconds = stuck_seconds
         self._activity = Activity()
         self._lost = ""
-        self._grows_at = math.inf
         self._batch_wait_seconds = batch_wait_seconds
         self._on_batch = on_batch
         queue: ClipQueue[Ticket[C, R]] = ClipQueue(max_batch_clips, max_batch_seconds)
         self._long_queue_seconds = LONG_SHARE * max_queue_seconds
         lane_seconds = min(LANE_BATCHES * max_batch_seconds, self._long_queue_seconds)
         self._shared: Shared[C, R] = Shared(queue, lane_seconds)
+        self._limit = BatchLimit(self._shared)
         # Audio seconds per wall second of one thread, smoothed, for the advice when to come back.
         self._speed = 10.0
         self._threads = [
@@ -117,7 +111,7 @@ class Batcher(Generic[C, R]):
     @property
     def batch_seconds(self) -> float:
         """Most audio in a batch now: ``max_batch_seconds``, or less after running out of memory."""
-        return self._shared.queue.max_batch_seconds
+        return self._limit.seconds
 
     @property
     def n_requests(self) -> int:
@@ -178,6 +172,8 @@ class Batcher(Generic[C, R]):
         if overdue := self._activity.overdue():
             beyond = f"{self._stuck_seconds:g} s beyond the length of its audio"
             return f"a batch has taken {beyond}{stacks(overdue)}"
+        if self._limit.starved_seconds > self._stuck_seconds:
+            return f"for {self._limit.starved_seconds:.0f} s no clip has fit in the memory"
         return ""
 
     def close(self, timeout_seconds: float | None = None) -> None:
@@ -225,7 +221,7 @@ class Batcher(Generic[C, R]):
                 shared.changed.wait_for(lambda: shared.queue or shared.closed)
                 if shared.closed:
                     return []
-                self._grow()
+                self._limit.grow()
                 batch, has_room = shared.queue.next_batch()
                 if has_room and shared.expects_more:
                     oldest = min(ticket.since for ticket in batch)
@@ -249,6 +245,7 @@ class Batcher(Generic[C, R]):
         except Exception as error:
             failure = error
         if failure is None:
+            self._limit.kept()
             seconds = time.monotonic() - started
             return [
                 (ticket, Done(result, max(0.0, started - ticket.since), seconds))
@@ -256,35 +253,12 @@ class Batcher(Generic[C, R]):
             ]
         if isinstance(failure, DeviceLost):
             self._lost = failure.message
+        if isinstance(failure, OutOfMemory):
+            self._limit.exceeded(len(batch), padded_seconds)
         if len(batch) == 1 or self._lost:
             return [(ticket, failure) for ticket in batch]
-        if isinstance(failure, OutOfMemory):
-            self._shrink(len(batch), padded_seconds)
         half = len(batch) // 2
         return self._outcomes(batch[:half], started) + self._outcomes(batch[half:], started)
-
-    def _shrink(self, n_clips: int, padded_seconds: float) -> None:
-        """Make no batch again that is as large as one that did not fit."""
-        queue = self._shared.queue
-        with self._shared.changed:
-            queue.max_batch_seconds = min(queue.max_batch_seconds, padded_seconds / 2)
-            self._grows_at = time.monotonic() + RECOVERY_SECONDS
-        logger.warning(
-            "out of memory in a batch of %d clips, %.0f s with padding: tried again in halves. Batches "
-            "hold at most %.0f s for now; lower max_batch_seconds or network_passes, or give more memory",
-            n_clips,
-            padded_seconds,
-            queue.max_batch_seconds,
-        )
-
-    def _grow(self) -> None:
-        """Let batches be larger again after a time. The queue's condition is held."""
-        if time.monotonic() < self._grows_at:
-            return
-        queue = self._shared.queue
-        queue.max_batch_seconds = min(2 * queue.max_batch_seconds, self._max_batch_seconds)
-        is_whole = queue.max_batch_seconds == self._max_batch_seconds
-        self._grows_at = math.inf if is_whole else time.monotonic() + RECOVERY_SECONDS
 
 
 def _padded_seconds(batch: list[Ticket[C, R]]) -> float:

@@ -145,9 +145,9 @@ class Settings(BaseSettings):
     """Time for running requests to finish after SIGTERM, in seconds."""
 
     stuck_seconds: Annotated[float, Field(gt=0)] = 60
-    """Longest time that a pass of the network may take beyond the length of its audio, and a thread that
-    decodes for one step, in seconds. After it the server is neither ready nor live, so that it is
-    restarted."""
+    """Longest time that a pass of the network may take beyond the length of its audio, that a thread that
+    decodes may take for one step, and that no clip may fit in the memory, in seconds. After it the server
+    is neither ready nor live, so that it is restarted."""
 
     max_realtime_connections: Annotated[int, Field(ge=0)] = 32
     """Live audio connections open at once; each holds at most about 15 MB. 0: live audio is off."""

@@ -19,6 +19,9 @@ from predictor.engine.transcribe import Engine
 POISON_SECONDS, HANG_SECONDS, END_SECONDS, LOST_SECONDS = 1.11, 1.22, 1.33, 1.44
 """Length of a clip that makes its batch fail, never end, end its thread, or lose the GPU."""
 
+LEAK_SECONDS = 1.55
+"""Length of a clip after which the network has no memory any more, for whatever comes."""
+
 MEMORY = "FAULTY_MEMORY"
 """Variable: seconds of padded audio in a batch from which on the memory does not suffice."""
 
@@ -30,7 +33,7 @@ CLOCK = "FAULTY_CLOCK"
 
 
 def break_network() -> None:
-    recognize, never = Engine._recognize, threading.Event()
+    recognize, never, leaked = Engine._recognize, threading.Event(), threading.Event()
     memory_seconds = float(os.environ.get(MEMORY, "inf"))
 
     def faulty(self: Engine, clips: Sequence[Clip]):
@@ -43,7 +46,9 @@ def break_network() -> None:
             raise DeviceLost("the GPU answers no more; the server must be started anew")
         if POISON_SECONDS in lengths:
             raise RuntimeError("poison")
-        if len(clips) * max(lengths) > memory_seconds:
+        if LEAK_SECONDS in lengths:
+            leaked.set()
+        if leaked.is_set() or len(clips) * max(lengths) > memory_seconds:
             raise MemoryError
         return recognize(self, clips)
 

@@ -196,7 +196,10 @@ POISONED = (
 NO_MEMORY = (
     "A batch that the memory does not hold is halved until it fits, and the process survives"
 )
-STUCK = "A worker that is stuck, has ended or lost its GPU takes readiness and liveness away"
+STUCK = (
+    "A worker that is stuck, has ended, lost its GPU or has no memory left takes readiness and liveness "
+    "away"
+)
 
 
 @pytest.mark.promise(POISONED)
@@ -318,12 +321,19 @@ async def test_a_stuck_worker(start, random_model_dir, effort, tried, measured):
         "pool hangs": wav(faults.POOL_SECONDS),
         "ends": wav(faults.END_SECONDS),
         "GPU lost": wav(faults.LOST_SECONDS),
+        "memory lost": wav(faults.LEAK_SECONDS),
     }
-    for fault, audio in list(broken.items())[: effort(1, 4)]:
+    for fault, audio in list(broken.items())[: effort(1, 5)]:
         flags = ("--stuck_seconds=1", "--grace_period_seconds=1", "--decode_threads=1")
         served = await start(random_model_dir, *flags)
         assert all((await served.probes()).values())
-        waiting = asyncio.ensure_future(served.ask("v1", audio, segmentation="overlap"))
+
+        async def keep_asking(served=served, audio=audio) -> None:
+            while True:
+                await served.ask("v1", audio, segmentation="overlap")
+                await asyncio.sleep(0.1)
+
+        asking = asyncio.ensure_future(keep_asking())
 
         async def not_ready(served=served) -> bool:
             return not (await served.http.get(f"/v2/models/{NAME}/ready")).is_success
@@ -341,7 +351,8 @@ async def test_a_stuck_worker(start, random_model_dir, effort, tried, measured):
         served.process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(served.process.wait, 60) == 1
         assert served.log.read_text().count("not live: ") == 1
-        await asyncio.gather(waiting, return_exceptions=True)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
         tried["faults"] += 1
 
 

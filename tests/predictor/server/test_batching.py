@@ -9,13 +9,12 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from predictor.engine.errors import DeviceLost, InvalidAudio, OutOfMemory, Overloaded
-from predictor.server import batching
+from predictor.server import batch_limit
 from predictor.server.batching import Batch, Batcher
 from predictor.server.errors import NotReady
 from predictor.server.lane import Done, Lane, Withdrawn
@@ -352,24 +351,18 @@ async def test_a_clip_that_does_not_fit_fails_alone_and_shrinks_nothing(
     assert await results(submit(batcher.lane(), Clip("b", 5))) == ["B"]
 
 
-async def test_batches_grow_again_once_the_memory_has_sufficed_for_a_time(
-    batcher: Queue, gate: Gate, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gate.memory_seconds = 5
-    # The batcher's clock stands still, so that nothing grows but when it is moved.
-    now = [time.monotonic()]
-    monkeypatch.setattr(batching, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    held = await hold(batcher, gate)
-    futures = submit(batcher.lane(), Clip("a", 3), Clip("b", 3))
+async def test_a_memory_that_nothing_fits_any_more_is_seen(batcher: Queue, gate: Gate) -> None:
+    batcher._stuck_seconds = 0
+    gate.memory_seconds = 0.5
     gate.open()
-    await results([held, *futures])
-    assert batcher.batch_seconds == 3
-    limits = []
-    for _ in range(6):
-        now[0] += batching.RECOVERY_SECONDS
-        await results(submit(batcher.lane(), Clip("c", 1)))
-        limits.append(batcher.batch_seconds)
-    assert limits == [6, 12, 24, 48, 60, 60]
+    lane = batcher.lane()
+    for _ in range(batch_limit.STARVED_CLIPS):
+        assert batcher.trouble() == ""
+        with pytest.raises(OutOfMemory):
+            await lane.put(Clip("a"))
+    assert batcher.trouble() == "for 0 s no clip has fit in the memory"
+    await results(submit(lane, Clip("b", 0.1)))
+    assert batcher.trouble() == ""
 
 
 async def test_a_lost_device_is_not_asked_again_by_the_batch(batcher: Queue, gate: Gate) -> None:
