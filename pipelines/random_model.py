@@ -12,10 +12,10 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
-from predictor.engine.checkpoint import CMVN, CONFIG, WEIGHTS, write_manifest
+from predictor.engine.checkpoint import CMVN, CONFIG, PICKLED_WEIGHTS, WEIGHTS, write_manifest
 from predictor.engine.config import read_config
 from predictor.engine.encoder import SenseVoiceNetwork
-from predictor.engine.prepare import PICKLED_WEIGHTS, write_int8
+from predictor.engine.prepare import write_int8
 from predictor.engine.tokenizer import Tokenizer
 
 

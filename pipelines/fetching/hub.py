@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipelines.fetching.errors import FetchFailed
-from predictor.engine.checkpoint import CMVN, CONFIG, sha256
-from predictor.engine.prepare import PICKLED_WEIGHTS
+from predictor.engine.checkpoint import CMVN, CONFIG, PICKLED_WEIGHTS, sha256
 
 TOKENIZER = "*.bpe.model"
 

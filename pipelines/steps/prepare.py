@@ -20,7 +20,6 @@ from pipelines.fetching.errors import DiskFull, FetchFailed
 from pipelines.fetching.source import PVC
 from pipelines.steps.fetch import MOUNT_ROOT, Fetched
 from pipelines.tracking.version import FAMILY
-from predictor.engine import prepare as engine
 from predictor.engine.checkpoint import Manifest, read_manifest, verify
 from predictor.engine.errors import InvalidModel
 
@@ -138,6 +137,9 @@ def _copy(fetched: Fetched, staged: Path) -> Manifest:
 
 
 def _convert(fetched: Fetched, staged: Path) -> Manifest:
+    # It imports torch, which takes longer than finding a model that is prepared.
+    from predictor.engine import prepare as engine
+
     try:
         return engine.prepare(
             fetched.directory,

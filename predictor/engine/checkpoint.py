@@ -32,6 +32,9 @@ CONFIG = "config.yaml"
 CMVN = "am.mvn"
 MANIFEST = "model-manifest.json"
 
+PICKLED_WEIGHTS = "model.pt"
+"""As a model hub has them; see :mod:`predictor.engine.prepare`."""
+
 COMPILED_ENCODER = "encoder.int8.blob"
 COMPILED_HEAD = "head.int8.blob"
 

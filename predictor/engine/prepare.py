@@ -21,6 +21,7 @@ from predictor.engine.checkpoint import (
     CONFIG,
     INT8_WEIGHTS,
     MANIFEST,
+    PICKLED_WEIGHTS,
     WEIGHTS,
     Manifest,
     read_manifest,
@@ -34,8 +35,6 @@ from predictor.engine.network import NetworkConfig
 from predictor.engine.quantize import quantize
 from predictor.engine.tokenizer import Tokenizer
 from predictor.engine.torch_network import build_module
-
-PICKLED_WEIGHTS = "model.pt"
 
 
 def prepare(

@@ -5,9 +5,9 @@ import pytest
 import yaml
 
 from pipelines.random_model import write_random_model
-from predictor.engine.checkpoint import CONFIG, WEIGHTS, Checkpoint, read_manifest
+from predictor.engine.checkpoint import CONFIG, PICKLED_WEIGHTS, WEIGHTS, Checkpoint, read_manifest
 from predictor.engine.errors import InvalidModel
-from predictor.engine.prepare import PICKLED_WEIGHTS, prepare
+from predictor.engine.prepare import prepare
 from predictor.engine.transcribe import Engine
 from predictor.engine.types import Waveform
 

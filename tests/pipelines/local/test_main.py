@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from pipelines.demo_model.variant import write_variant
-from pipelines.local.mlflow_server import mlflow_server
 from pipelines.tracking.registry import ModelRegistry
 from predictor.engine.checkpoint import read_manifest
 
@@ -39,18 +38,21 @@ class Machine:
     def log(self) -> str:
         return (self.folder / "run.log").read_text(encoding="utf-8")
 
+    @property
+    def registry(self) -> ModelRegistry:
+        """What the runs have left, read from MLflow's database without its server."""
+        return ModelRegistry(f"sqlite:///{self.folder / 'mlflow' / 'mlflow.db'}")
+
     def aliases(self) -> dict[str, str]:
         """Alias → version."""
-        with mlflow_server(self.folder / "mlflow") as uri:
-            found = {
-                alias: ModelRegistry(uri).find(f"@{alias}")
-                for alias in ("challenger", "champion", "previous")
-            }
+        found = {
+            alias: self.registry.find(f"@{alias}")
+            for alias in ("challenger", "champion", "previous")
+        }
         return {alias: version.version for alias, version in found.items() if version}
 
     def digest(self, version: str) -> str:
-        with mlflow_server(self.folder / "mlflow") as uri:
-            found = ModelRegistry(uri).find(version)
+        found = self.registry.find(version)
         assert found
         return found.digest
 

@@ -19,6 +19,7 @@ from predictor.engine.checkpoint import (
     CONFIG,
     INT8_WEIGHTS,
     MANIFEST,
+    PICKLED_WEIGHTS,
     WEIGHTS,
     Checkpoint,
     read_manifest,
@@ -26,7 +27,7 @@ from predictor.engine.checkpoint import (
 )
 from predictor.engine.cpu import multiplies_int8
 from predictor.engine.errors import InvalidModel
-from predictor.engine.prepare import PICKLED_WEIGHTS, prepare
+from predictor.engine.prepare import prepare
 from predictor.engine.quantize import quantize
 
 COMPILED = {COMPILED_ENCODER, COMPILED_HEAD} if multiplies_int8() else set()
