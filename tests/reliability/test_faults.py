@@ -135,6 +135,7 @@ class Faulties:
         http_port, grpc_port = self._new_port(), self._new_port()
         command = [sys.executable, "-m", "tests.reliability.faulty_server", "serve"]
         command += [f"--model_dir={model}", f"--http_port={http_port}", f"--grpc_port={grpc_port}"]
+        command += ["--grace_period_seconds=5"]
         path = Path(log) if log else self._folder / f"log{len(self._started)}"
         process = self._run([*command, *flags], path, how)
         client = httpx.AsyncClient(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.demo_model.variant import write_variant
+from pipelines.local.__main__ import DEFAULTS
 from pipelines.tracking.registry import ModelRegistry
 from predictor.engine.checkpoint import read_manifest
 
@@ -21,8 +22,12 @@ UNTIMED = {
 }
 """Rules that a machine which does other things meanwhile does not break."""
 
-QUICK = ["--set=limit=40", "--set=parity_clips=2", "--set=speed_rounds=1"]
+QUICK = ["--set=limit=40", "--set=parity_clips=1", "--set=speed_rounds=1"]
 QUICK.append(f"--set=rules={json.dumps(UNTIMED)}")
+
+
+BRIEF = DEFAULTS["plan"] | {"bake_seconds": 3, "interval_seconds": 1}
+BRIEFLY = f"--set=plan={json.dumps(BRIEF)}"
 
 
 class Machine:
@@ -65,7 +70,7 @@ def machine(tmp_path_factory):
 @pytest.fixture(scope="module")
 def first(machine):
     """A first release, of the embedded model."""
-    done = machine.run("release", *QUICK)
+    done = machine.run("release", BRIEFLY, *QUICK)
     assert done.returncode == 0, done.stdout + machine.log()[-5000:]
     return done
 
@@ -74,7 +79,7 @@ def first(machine):
 def second(first, machine, demo_model_dir, tmp_path_factory):
     """Another version, as good, while there are users."""
     variant = write_variant(demo_model_dir, tmp_path_factory.mktemp("variants") / "good", 0.02)
-    done = machine.run("release", f"--set=source={variant}", *QUICK)
+    done = machine.run("release", f"--set=source={variant}", BRIEFLY, *QUICK)
     assert done.returncode == 0, done.stdout + machine.log()[-5000:]
     return done
 
@@ -113,7 +118,7 @@ def test_a_damaged_model_is_refused_and_never_registered(second, machine, demo_m
 
 
 def test_a_rollback_swaps_champion_and_previous(second, machine):
-    done = machine.run("rollback")
+    done = machine.run("rollback", BRIEFLY)
     assert done.returncode == 0, done.stdout + machine.log()[-5000:]
     assert machine.aliases() == {"champion": "1", "previous": "2"}
     assert " 0 failed " in done.stdout
