@@ -132,6 +132,14 @@ def test_starting_imports_no_library_that_runs_networks(module: str) -> None:
     assert not loaded_by(f"import predictor.{module}") & NETWORK_LIBRARIES
 
 
+@pytest.mark.parametrize("step", ["fetch", "locate", "register"])
+def test_a_step_that_runs_no_network_imports_no_torch(step: str) -> None:
+    """Each step is a process of its own, and this one may find all that it needs in the cache."""
+    loaded = loaded_by(f"import pipelines.steps.{step}")
+    assert "pydantic" in loaded
+    assert "torch" not in loaded
+
+
 def test_what_decodes_apart_imports_neither_the_platform_nor_networks() -> None:
     """Its pages are the memory that isolation costs, its imports the time."""
     loaded = loaded_by("import predictor.server.decoder_process")

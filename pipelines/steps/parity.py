@@ -117,7 +117,8 @@ class Reference:
     """FunASR's SenseVoiceSmall around the engine's weights."""
 
     def __init__(self, checkpoint: Checkpoint, module: SenseVoiceNetwork) -> None:
-        # The package looks for all models that it has and imports them, for five seconds.
+        # The package looks for all models that it has and imports them, for five seconds. Where this
+        # process wants another one, it is imported by its own name.
         with patch("pkgutil.walk_packages", return_value=[]):
             from funasr.frontends.wav_frontend import WavFrontend
             from funasr.models.sense_voice.model import SenseVoiceSmall

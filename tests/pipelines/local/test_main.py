@@ -25,9 +25,9 @@ UNTIMED = {
 QUICK = ["--set=limit=40", "--set=parity_clips=1", "--set=speed_rounds=1"]
 QUICK.append(f"--set=rules={json.dumps(UNTIMED)}")
 
-
 BRIEF = DEFAULTS["plan"] | {"bake_seconds": 3, "interval_seconds": 1}
 BRIEFLY = f"--set=plan={json.dumps(BRIEF)}"
+"""The plan of ``make release`` with shorter steps, for pipelines that move users."""
 
 
 class Machine:
